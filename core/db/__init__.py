@@ -1,0 +1,1 @@
+"""The CRM database: tables, engine, upserts; the same on SQLite, PostgreSQL and MariaDB."""

@@ -1,0 +1,1 @@
+"""Takes callbacks in: authenticates, stores durably, answers."""

@@ -1,0 +1,1 @@
+"""Signed H5 pages beside the chat."""

@@ -1,0 +1,1 @@
+"""What WeCom says: callbacks, events, tokens and API; knows nothing of our database or services."""

@@ -1,0 +1,1 @@
+"""A small WeCom for development, demonstration and tests; listens on loopback only."""

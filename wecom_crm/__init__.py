@@ -1,0 +1,1 @@
+"""The command ``wecom-crm``: the only place that knows every part."""
