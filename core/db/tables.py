@@ -61,12 +61,8 @@ customer = Table(
         Instant(),
         comment="When the API call that brought these columns began; NULL: not read yet",
     ),
-    Column(
-        "first_seen_at", Instant(), nullable=False, comment="When this system first heard of the customer"
-    ),
-    Column(
-        "gone_at", Instant(), comment="Since when the platform shows nobody in range who has this customer"
-    ),
+    Column("first_seen_at", Instant(), nullable=False, comment="When this system first heard of the customer"),
+    Column("gone_at", Instant(), comment="Since when the platform shows nobody in range who has this customer"),
     comment="Customers (external contacts), one row per corporation and external_userid",
 )
 
@@ -75,9 +71,7 @@ customer_follow = Table(
     metadata,
     Column("corpid", Id(), primary_key=True, comment="The corporation"),
     Column("userid", Id(), primary_key=True, comment="The customer's external_userid"),
-    Column(
-        "follow_userid", Id(), primary_key=True, comment="The employee who has the customer, in lower case"
-    ),
+    Column("follow_userid", Id(), primary_key=True, comment="The employee who has the customer, in lower case"),
     Column("remark", Text, comment="The employee's name for the customer"),
     Column("description", Text, comment="The employee's note"),
     Column("remark_corp_name", Text, comment="Company in the employee's remark, WeChat users only"),
@@ -113,9 +107,7 @@ customer_follow_tag = Table(
     Column("corpid", Id(), primary_key=True, comment="The corporation"),
     Column("userid", Id(), primary_key=True, comment="The customer's external_userid"),
     Column("follow_userid", Id(), primary_key=True, comment="The employee"),
-    Column(
-        "tag_key", Id(), primary_key=True, comment="tag_id, or for a personal tag a digest of group and name"
-    ),
+    Column("tag_key", Id(), primary_key=True, comment="tag_id, or for a personal tag a digest of group and name"),
     Column("type", Integer, comment="1 corp tag, 2 personal tag, 3 rule-group tag"),
     Column("tag_id", Id(), comment="The platform's tag id; personal tags have none"),
     Column("group_name", Text, comment="Name of the tag's group"),
