@@ -25,9 +25,10 @@ class Id(TypeDecorator[str]):
 
     def __init__(self, length: int = ID_LENGTH) -> None:
         super().__init__(length)
+        self._length = length
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[str]:
-        length = self.impl_instance.length
+        length = self._length
         if dialect.name == "postgresql":
             return dialect.type_descriptor(String(length, collation="C"))
         if dialect.name in {"mysql", "mariadb"}:

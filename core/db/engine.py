@@ -1,0 +1,139 @@
+"""The CRM database: one engine, short transactions, and what its errors mean.
+
+``write`` is a transaction that writes, ``read`` one that only reads; there is no third way in. On SQLite a writer
+begins with BEGIN IMMEDIATE, because a read that grows into a write fails at once, whatever the busy timeout, and
+the writers of one process queue up in front of it instead of in busy loops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, event, make_url, text
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+_WRITES = "wecom_crm_writes"
+
+_CLOCKS = {
+    # Not now() or CURRENT_TIMESTAMP: those stand still inside a transaction, or have whole seconds.
+    "postgresql": "SELECT clock_timestamp()",
+    "mysql": "SELECT UTC_TIMESTAMP(6)",
+    "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
+}
+
+# SQLSTATE classes and codes after which the same transaction may succeed: connection lost, serialization,
+# deadlock, lock time-out, server going down or coming up, too many connections.
+_PASSING_SQLSTATE = ("08", "40001", "40P01", "53300", "55P03", "57014", "57P01", "57P02", "57P03")
+# MySQL and MariaDB: too many connections, server shutting down, lock wait, deadlock, connection lost.
+_PASSING_MYSQL = frozenset({1040, 1053, 1080, 1152, 1158, 1159, 1160, 1161, 1205, 1213, 2002, 2003, 2006, 2013, 4031})
+_PASSING_SQLITE = ("locked", "busy", "disk i/o error", "unable to open", "database or disk is full")
+
+
+class Database:
+    """An engine for one of the supported databases. Nothing is connected until the first transaction."""
+
+    def __init__(self, url: str, *, pool_size: int = 5) -> None:
+        """``url`` is an SQLAlchemy address; ``pool_size`` bounds the connections kept (twice as many at a peak)."""
+        self._engine = _engine(url, pool_size)
+        self.dialect = self._engine.dialect.name
+        """``sqlite``, ``postgresql`` or ``mysql`` (MariaDB too)."""
+        self._writers = asyncio.Lock() if self.dialect == "sqlite" else None
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """For the migrations, which bring their own transactions."""
+        return self._engine
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction, committed at the end of the block, rolled back if it raises."""
+        async with self._writers or nullcontext(), self._engine.connect() as plain:
+            conn = await plain.execution_options(**{_WRITES: True})
+            async with conn.begin():
+                yield conn
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction that sees a consistent state (SQLite) or committed statements (the servers)."""
+        async with self._engine.connect() as conn, conn.begin():
+            yield conn
+
+    async def clock(self, conn: AsyncConnection) -> datetime:
+        """The database's clock now, not at the transaction's start: the one clock that all processes share."""
+        value = (await conn.execute(text(_CLOCKS[self.dialect]))).scalar_one()
+        moment: datetime = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        await self._engine.dispose()
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same transaction, run again later, may succeed (database away, deadlock, lock time-out)."""
+    if isinstance(error, PoolTimeout | ConnectionError | TimeoutError | OSError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated or isinstance(error, InterfaceError):
+        return True
+    driver = error.orig
+    sqlstate = getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None)
+    if isinstance(sqlstate, str) and sqlstate.startswith(_PASSING_SQLSTATE):
+        return True
+    code = driver.args[0] if driver is not None and driver.args else None
+    if isinstance(code, int):
+        return code in _PASSING_MYSQL
+    words = str(driver).lower()
+    return "sqlite" in type(driver).__module__ and any(word in words for word in _PASSING_SQLITE)
+
+
+def _engine(url: str, pool_size: int) -> AsyncEngine:
+    # hide_parameters: an error's text must not carry a customer's name into a log.
+    options: dict[str, Any] = {"hide_parameters": True}
+    if not url.startswith("sqlite"):
+        # recycle: a proxy or the server may close what was idle for long; pre_ping finds the rest.
+        options |= {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": 5, "pool_pre_ping": True}
+        options |= {"pool_recycle": 1800}
+    if url.startswith("postgresql"):
+        settings = {"application_name": "wecom-crm", "lock_timeout": "10000", "statement_timeout": "30000"}
+        settings |= {"idle_in_transaction_session_timeout": "60000"}
+        options["connect_args"] = {"timeout": 5, "command_timeout": 30, "server_settings": settings}
+    elif url.startswith(("mysql", "mariadb")):
+        # READ COMMITTED: fewer gap locks, so fewer deadlocks between upserts of neighbouring keys.
+        options |= {"isolation_level": "READ COMMITTED"}
+        options["connect_args"] = {
+            "connect_timeout": 5,
+            "charset": "utf8mb4",
+            "init_command": "SET time_zone = '+00:00', innodb_lock_wait_timeout = 10, "
+            "sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ANSI_QUOTES'",
+        }
+        # The address may name either server; the driver tells which one answered.
+        url = make_url(url).set(drivername="mysql+asyncmy").render_as_string(hide_password=False)
+    engine = create_async_engine(url, **options)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # None: the driver begins nothing by itself, _begin_sqlite does.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    # NORMAL in WAL mode may lose the last transactions when the power fails, never part of one. The position in
+    # the event log is lost with them, so they are applied again.
+    for pragma in ("busy_timeout = 10000", "journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
