@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, tuple_, update
@@ -123,7 +123,9 @@ def _customer_row(answer: Answer, old: Row) -> Row:
         # Nothing is known about the customer's own record, so it stays as it was read last.
         return {**old, "gone_at": old["gone_at"] or answer.fetched_at, "fetched_at": old["fetched_at"]}
     values = {column: getattr(answer.customer, column) for column in _CUSTOMER_COLUMNS}
-    return {"userid": answer.userid, **values, "gone_at": None, "fetched_at": answer.fetched_at}
+    # A call that began later and was shown nobody is the newer word on that.
+    gone_at = None if old["gone_at"] is None or old["gone_at"] <= answer.fetched_at else old["gone_at"]
+    return {"userid": answer.userid, **values, "gone_at": gone_at, "fetched_at": answer.fetched_at}
 
 
 def _follow_row(old: Row, follow: Follow | None, fetched_at: datetime) -> Row:
@@ -208,9 +210,7 @@ async def _follows(conn: AsyncConnection, corpid: str, userids: Sequence[str]) -
     return dict(sorted(found.items()))
 
 
-async def _tags(
-    conn: AsyncConnection, corpid: str, userids: Sequence[str]
-) -> dict[tuple[str, str], dict[str, Row]]:
+async def _tags(conn: AsyncConnection, corpid: str, userids: Sequence[str]) -> dict[tuple[str, str], dict[str, Row]]:
     t = customer_follow_tag.c
     columns = [t[name] for name in ("userid", "follow_userid", "tag_key", *_TAG_COLUMNS)]
     found: dict[tuple[str, str], dict[str, Row]] = {}
@@ -232,9 +232,7 @@ async def _update_customers(conn: AsyncConnection, corpid: str, rows: Sequence[R
         )
 
 
-async def _update_follows(
-    conn: AsyncConnection, corpid: str, rows: Sequence[Row], columns: Sequence[str]
-) -> None:
+async def _update_follows(conn: AsyncConnection, corpid: str, rows: Sequence[Row], columns: Sequence[str]) -> None:
     if rows:
         t = customer_follow.c
         statement = (
@@ -247,21 +245,13 @@ async def _update_follows(
         await conn.execute(statement, [key | value for key, value in zip(keys, values, strict=True)])
 
 
-async def _replace_tags(
-    conn: AsyncConnection, corpid: str, relations: Mapping[tuple[str, str], Sequence[Row]]
-) -> None:
+async def _replace_tags(conn: AsyncConnection, corpid: str, relations: Mapping[tuple[str, str], Sequence[Row]]) -> None:
     if not relations:
         return
     t = customer_follow_tag.c
     await conn.execute(
-        delete(customer_follow_tag).where(
-            t.corpid == corpid, tuple_(t.userid, t.follow_userid).in_(sorted(relations))
-        )
+        delete(customer_follow_tag).where(t.corpid == corpid, tuple_(t.userid, t.follow_userid).in_(sorted(relations)))
     )
     rows = [{"corpid": corpid, **row} for key in sorted(relations) for row in relations[key]]
     if rows:
         await conn.execute(insert(customer_follow_tag), rows)
-
-
-# A relation that complete answers have left out for this long is left to reconciliation.
-UNSEEN_LADDER = tuple(timedelta(seconds=seconds) for seconds in (2, 10, 60, 600))

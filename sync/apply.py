@@ -1,0 +1,283 @@
+"""The first loop: from the event log into the database, without a call to WeCom.
+
+One transaction per batch: the position moves only if it still stands where the batch began, then come ledger, facts,
+wishes to read and dead letters. So the database and its position are one: what a killed process had not committed is
+read again, a restored backup replays by itself, and a batch of a reader that lost its partition fails as a whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.db.engine import Database, is_transient
+from core.db.tables import contact_event, log_position
+from core.db.upsert import insert_ignore
+from core.envelope import UNDECODABLE, Envelope, EnvelopeUnreadable, interpret
+from core.eventlog.base import Batch, PartitionLost, Reader, Record
+from core.health import Component
+from core.metrics import Metrics
+from sync.dead_letters import Ceiling, DeadLetter, set_aside
+from sync.facts import Effect, EventUnusable, effect_of, fold
+from sync.pending import want
+from sync.store import write_facts
+
+log = structlog.get_logger(__name__)
+
+BATCH = 500
+Decode = Callable[[Record], Envelope]
+
+
+def decode_delivery(record: Record) -> Envelope:
+    """A record of ingest's own log: the inner document as it came."""
+    return interpret(record.key, record.headers.get("callback", ""), record.appended_at, record.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A record with what it means; ``effect`` is None for what has to be set aside, with the reason."""
+
+    record: Record
+    corpid: str
+    envelope: Envelope | None
+    effect: Effect | None
+    reason: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.envelope.key if self.envelope else f"{self.corpid}:{self.record.position}"
+
+
+def read_item(record: Record, decode: Decode) -> Item:
+    """Interpret one record; never raises for its content."""
+    try:
+        envelope = decode(record)
+    except EnvelopeUnreadable as error:
+        return Item(record, record.key.partition(":")[0], None, None, f"unreadable record: {error.reason}")
+    if envelope.event == UNDECODABLE:
+        return Item(record, envelope.corpid, envelope, None, f"undecodable: {envelope.reason}")
+    try:
+        return Item(record, envelope.corpid, envelope, effect_of(envelope))
+    except EventUnusable as error:
+        return Item(record, envelope.corpid, envelope, None, str(error))
+
+
+class DatabasePositions:
+    """How far each log has been applied, kept beside the effects."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def load(self, log_id: str, partitions: Sequence[int]) -> Mapping[int, int]:
+        async with self._database.read() as conn:
+            rows = await conn.execute(
+                select(log_position.c.partition, log_position.c.position).where(
+                    log_position.c.log_id == log_id, log_position.c.partition.in_(partitions)
+                )
+            )
+            return {row.partition: row.position for row in rows}
+
+
+class Applier:
+    """Applies what one reader brings, until it is told to stop."""
+
+    def __init__(
+        self,
+        database: Database,
+        decode: Decode,
+        metrics: Metrics,
+        health: Component,
+        *,
+        applied: Callable[[Iterable[str]], None],
+    ) -> None:
+        """``applied`` is called with the corpids of every batch that was committed."""
+        self._database = database
+        self._decode = decode
+        self._metrics = metrics
+        self._health = health
+        self._applied = applied
+        self._undecodable = Ceiling(run=1000)
+        self._failing = Ceiling(run=100, share=0.1)
+
+    async def run(self, reader: Reader, stopping: asyncio.Event) -> None:
+        """Read, apply, report. A database that is away is waited for; everything unexpected is raised."""
+        delay = 0.0
+        self._health.ok()
+        while not stopping.is_set():
+            batch = await reader.read(BATCH, 1.0)
+            if not batch:
+                await self._measure(reader)
+                continue
+            try:
+                await self._apply(batch, reader.log_id)
+                await reader.report(batch)
+            except PartitionLost:
+                log.warning("batch abandoned", action="apply_abandoned", reason="partition belongs to another reader")
+                await reader.rewind()
+                continue
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                delay = min(30.0, delay * 2 or 0.5)
+                self._health.waiting(f"database: {type(error).__name__}")
+                log.warning("database away", action="apply_waits", error=type(error).__name__, seconds=delay)
+                await _sleep(delay, stopping)
+                await self._rewind(reader, stopping)
+                continue
+            delay = 0.0
+            self._health.ok()
+            await self._measure(reader)
+
+    async def _measure(self, reader: Reader) -> None:
+        self._health.turned()
+        for partition, records in (await reader.lag()).items():
+            self._metrics.log_lag.labels("sync", str(partition)).set(records)
+
+    async def _rewind(self, reader: Reader, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
+            try:
+                await reader.rewind()
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                await _sleep(1.0, stopping)
+            else:
+                return
+
+    async def _apply(self, batch: Batch, log_id: str) -> None:
+        for gap in batch.gaps:
+            log.error("records lost", action="log_gap", partition=gap.partition, missing=gap.available - gap.wanted)
+            self._metrics.log_gaps_total.inc()
+        items = [read_item(record, self._decode) for record in batch.records]
+        letters = [_letter(item, item.reason) for item in items if item.effect is None]
+        try:
+            with self._metrics.apply_seconds.time():
+                async with self._database.write() as conn:
+                    now = await self._database.clock(conn)
+                    await self._move(conn, log_id, batch, now)
+                    await self._write(conn, items, now)
+                    await set_aside(conn, log_id, letters, now)
+        except PartitionLost:
+            raise
+        except Exception as error:
+            if is_transient(error):
+                raise
+            log.warning("batch failed, redone key by key", action="apply_redo", error=type(error).__name__)
+            letters += await self._redo(items)
+            async with self._database.write() as conn:
+                now = await self._database.clock(conn)
+                await self._move(conn, log_id, batch, now)
+                await set_aside(conn, log_id, letters, now)
+        for item in items:
+            self._undecodable.note(item.effect is None)
+        self._count(items, letters)
+        self._applied({item.corpid for item in items})
+
+    async def _redo(self, items: Sequence[Item]) -> list[DeadLetter]:
+        """Each key in a transaction of its own; the records of a key that still fails are to be set aside."""
+        keys: dict[str, list[Item]] = {}
+        for item in items:
+            if item.effect is not None:
+                keys.setdefault(item.key, []).append(item)
+        letters: list[DeadLetter] = []
+        for group in keys.values():
+            try:
+                async with self._database.write() as conn:
+                    await self._write(conn, group, await self._database.clock(conn))
+            except Exception as error:
+                if is_transient(error):
+                    raise
+                # The class only: a driver's message may quote the row.
+                letters += [_letter(item, f"can't be applied: {_root(error)}") for item in group]
+                self._failing.note(True)
+            else:
+                self._failing.note(False)
+        return letters
+
+    async def _move(self, conn: AsyncConnection, log_id: str, batch: Batch, now: datetime) -> None:
+        t = log_position.c
+        for partition, span in sorted(batch.spans.items()):
+            start = {"log_id": log_id, "partition": partition, "position": span.begin, "updated_at": now}
+            await conn.execute(insert_ignore(self._database.dialect, log_position), [start])
+            moved = await conn.execute(
+                update(log_position)
+                .where(t.log_id == log_id, t.partition == partition, t.position == span.begin)
+                .values(position=span.end, updated_at=now)
+            )
+            if moved.rowcount != 1:
+                raise PartitionLost(f"partition {partition} is no longer at {span.begin}")
+
+    async def _write(self, conn: AsyncConnection, items: Sequence[Item], now: datetime) -> None:
+        dialect = self._database.dialect
+        ledger = {
+            (item.corpid, item.envelope.event_id): _ledger_row(item.envelope, item.effect, now)
+            for item in items
+            if item.envelope is not None and item.effect is not None
+        }
+        if ledger:
+            await conn.execute(insert_ignore(dialect, contact_event), [ledger[key] for key in sorted(ledger)])
+        effects: dict[str, list[Effect]] = {}
+        for item in items:
+            if item.effect is not None and item.effect.known:
+                effects.setdefault(item.corpid, []).append(item.effect)
+        for corpid in sorted(effects):
+            await write_facts(conn, dialect, corpid, fold(effects[corpid]), now)
+            await want(conn, dialect, corpid, effects[corpid], now)
+
+    def _count(self, items: Sequence[Item], letters: Sequence[DeadLetter]) -> None:
+        failed = {letter.record.position for letter in letters}
+        for item in items:
+            if item.effect is None or item.record.position in failed:
+                continue
+            outcome = "applied" if item.effect.known else "unknown"
+            if item.envelope is not None:
+                self._metrics.count_event(item.envelope.event, item.envelope.change, outcome)
+        for letter in letters:
+            self._metrics.dead_letters_total.labels(letter.reason.partition(":")[0]).inc()
+            log.warning(
+                "record set aside",
+                action="dead_letter",
+                corpid=letter.corpid,
+                position=letter.record.position,
+                reason=letter.reason,
+            )
+
+
+def _letter(item: Item, reason: str) -> DeadLetter:
+    return DeadLetter(item.record, item.corpid, reason, item.envelope.event_id if item.envelope else None)
+
+
+def _root(error: BaseException) -> str:
+    return type(getattr(error, "orig", None) or error).__name__
+
+
+def _ledger_row(event: Envelope, effect: Effect, now: datetime) -> dict[str, object]:
+    return {
+        "corpid": event.corpid,
+        "event_id": event.event_id,
+        "event": event.event,
+        "change": event.change,
+        "kind": event.kind,
+        "object_id": event.object_id,
+        "userid": event.userid,
+        "happened_at": datetime.fromtimestamp(event.create_time, UTC),
+        "received_at": datetime.fromtimestamp(event.received_at / 1000, UTC),
+        "recorded_at": now,
+        "callback": event.callback,
+        "leaves": [list(leaf) for leaf in event.leaves],
+        "outcome": "applied" if effect.known else "unknown",
+    }
+
+
+async def _sleep(seconds: float, stopping: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,73 @@
+"""What could not be applied: kept with its bytes and a reason, and never without a limit.
+
+If everything fails, the fault is ours and setting it all aside would hide it: above a ceiling the consumer stops
+with its position unmoved.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.db.tables import dead_letter
+from core.db.types import ID_LENGTH
+from core.eventlog.base import Record
+
+
+class TooManyDeadLetters(Exception):
+    """The ceiling is reached: look at the table ``dead_letter`` and at the log before starting again."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that is set aside. ``reason`` carries no personal data."""
+
+    record: Record
+    corpid: str
+    reason: str
+    event_id: str | None = None
+
+
+class Ceiling:
+    """Counts in memory: at most ``run`` in a row, and ``share`` of the last ``window``."""
+
+    def __init__(self, run: int, share: float = 1.0, window: int = 1000) -> None:
+        self._run_limit = run
+        self._limit = share * window
+        self._recent: deque[bool] = deque(maxlen=window)
+        self._run = 0
+
+    def note(self, failed: bool) -> None:
+        """Count one; raises ``TooManyDeadLetters`` above the ceiling."""
+        self._recent.append(failed)
+        self._run = self._run + 1 if failed else 0
+        if self._run > self._run_limit or sum(self._recent) > self._limit:
+            raise TooManyDeadLetters(
+                f"{self._run} records in a row and {sum(self._recent)} of the last {len(self._recent)} failed"
+            )
+
+
+async def set_aside(conn: AsyncConnection, log_id: str, letters: Sequence[DeadLetter], now: datetime) -> None:
+    """Write them in the caller's transaction, so that each is there exactly if the position moved past it."""
+    if letters:
+        await conn.execute(
+            dead_letter.insert(),
+            [
+                {
+                    "corpid": letter.corpid[:ID_LENGTH],
+                    "log_id": log_id,
+                    "partition": letter.record.partition,
+                    "position": letter.record.position,
+                    "event_id": letter.event_id,
+                    "reason": letter.reason,
+                    "payload": letter.record.value,
+                    "received_at": datetime.fromtimestamp(letter.record.appended_at / 1000, UTC),
+                    "recorded_at": now,
+                }
+                for letter in letters
+            ],
+        )

@@ -1,0 +1,217 @@
+"""The second loop: read what is due from WeCom, write what it says.
+
+One loop per corp, so that a corp that is blocked, paused or slow holds up nobody else. Rows are claimed for the time
+of a lease, read at the same time within the client's budget, and written in one transaction together with what comes
+next for each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from core.db.engine import Database, is_transient
+from core.health import Component
+from core.metrics import Metrics
+from sync.pending import CUSTOMER, Claim, Next, claim, next_due, plan, postpone, release, settle
+from sync.store import Answer, write_answers
+from wecom.client import WeComClient
+from wecom.customers import read_customer
+from wecom.errors import ApiError, CorpPaused, NotVisible, RateLimited, RequestRefused, Retry
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE = 32
+# Rows of other processes, and those left by a process that died, are looked for at least this often.
+LOOK_AGAIN = 5.0
+STOP_AFTER = 3.0
+
+
+@dataclass(slots=True)
+class Round:
+    """One round of reads: answers, what is put off, and what stopped the round."""
+
+    answers: dict[Claim, Answer] = field(default_factory=dict)
+    postponed: dict[Claim, tuple[str, float | None]] = field(default_factory=dict)
+    blocked: RateLimited | None = None
+    paused: CorpPaused | None = None
+
+
+class CorpRefresher:
+    """Reads the due objects of one corp."""
+
+    def __init__(
+        self,
+        corpid: str,
+        secret_name: str,
+        reader: str,
+        database: Database,
+        client: WeComClient,
+        metrics: Metrics,
+        health: Component,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``secret_name`` names the agent whose secret reads customers; ``reader`` this process, for the leases."""
+        self._corpid = corpid
+        self._secret_name = secret_name
+        self._reader = reader
+        self._database = database
+        self._client = client
+        self._metrics = metrics
+        self._health = health
+        self._clock = clock
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """There may be something due: look now."""
+        self._wake.set()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Read what is due until told to stop. Nothing that happens to this corp is raised."""
+        delay = 0.0
+        self._health.ok()
+        while not stopping.is_set():
+            self._wake.clear()
+            try:
+                wait = await self._round(stopping)
+                delay = 0.0
+            except Exception as error:
+                delay = min(60.0, delay * 2 or 1.0)
+                wait = delay
+                name = type(error).__name__
+                if is_transient(error):
+                    self._health.waiting(f"database: {name}")
+                    log.warning("database away", action="refresh_waits", corpid=self._corpid, error=name)
+                else:
+                    self._health.failed(f"{name}, trying again")
+                    log.exception("refresh failed", action="refresh_failed", corpid=self._corpid, error=name)
+                await _wait(stopping, wait)
+                continue
+            if wait > 0:
+                await self._idle(stopping, wait)
+
+    async def _round(self, stopping: asyncio.Event) -> float:
+        """Claim, read, write; returns for how many seconds there is nothing to do."""
+        began = self._clock()
+        async with self._database.write() as conn:
+            now = await self._database.clock(conn)
+            claims = await claim(conn, self._database.dialect, self._corpid, self._reader, AT_ONCE, now)
+            due = None if claims else await next_due(conn, self._corpid)
+        if not claims:
+            return LOOK_AGAIN if due is None else min(LOOK_AGAIN, max(0.05, (due - now).total_seconds()))
+        result = await self._read(claims, now, began, stopping)
+        await self._write(claims, result)
+        return await self._hold(result, stopping)
+
+    async def _read(self, claims: list[Claim], now: datetime, began: float, stopping: asyncio.Event) -> Round:
+        result = Round()
+        tasks = [
+            asyncio.create_task(self._read_one(row, now, began, result), name=f"read:{self._corpid}") for row in claims
+        ]
+        stop = asyncio.create_task(stopping.wait(), name=f"read-stop:{self._corpid}")
+        try:
+            everything = asyncio.gather(*tasks)
+            await asyncio.wait({everything, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not everything.done():
+                # Stopping: what is on its way gets a moment, the rest is given back.
+                await asyncio.wait({everything}, timeout=STOP_AFTER)
+            if everything.done():
+                everything.result()
+            return result
+        finally:
+            stop.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(stop, *tasks, return_exceptions=True)
+
+    async def _read_one(self, row: Claim, now: datetime, began: float, result: Round) -> None:
+        # By the database's clock, carried forward by ours: the one that all processes compare.
+        fetched_at = now + timedelta(seconds=self._clock() - began)
+        outcome = "ok"
+        try:
+            customer = await read_customer(self._client, self._corpid, self._secret_name, row.object_id)
+            result.answers[row] = Answer(row.object_id, fetched_at, customer)
+        except NotVisible:
+            result.answers[row] = Answer(row.object_id, fetched_at, None)
+            outcome = "not_visible"
+        except RateLimited as error:
+            result.blocked = error
+            result.postponed[row] = (_words(error), error.retry_after)
+            outcome = "blocked"
+        except CorpPaused as error:
+            result.paused = error
+            outcome = "paused"
+        except RequestRefused as error:
+            # Ours to mend: kept, said, and not asked in a hurry.
+            log.warning("request refused", action="read_refused", corpid=self._corpid, errcode=error.errcode)
+            result.postponed[row] = (_words(error), 600.0)
+            outcome = "refused"
+        except ApiError as error:
+            result.postponed[row] = (_words(error), None)
+            outcome = "retry" if isinstance(error, Retry) else "failed"
+        self._metrics.refresh_total.labels(CUSTOMER, outcome).inc()
+
+    async def _write(self, claims: list[Claim], result: Round) -> None:
+        async with self._database.write() as conn:
+            now = await self._database.clock(conn)
+            plans: dict[Claim, Next | None] = {}
+            if result.answers:
+                written = await write_answers(
+                    conn, self._database.dialect, self._corpid, list(result.answers.values()), now
+                )
+                plans = {row: plan(row, written[row.object_id], now) for row in result.answers}
+            for row, (reason, wait) in result.postponed.items():
+                plans[row] = postpone(row, now, reason, wait)
+            await settle(conn, self._corpid, plans, self._reader)
+            given_back = [row.object_id for row in claims if row not in plans]
+            if given_back:
+                await release(conn, self._corpid, given_back, self._reader)
+
+    async def _hold(self, result: Round, stopping: asyncio.Event) -> float:
+        """Say what stands in the way of this corp and wait it out; new events do not shorten it."""
+        if result.paused is not None:
+            code = str(result.paused.errcode)
+            self._health.degraded(f"paused, a human must act: {_words(result.paused)}")
+            self._metrics.corp_paused.labels(self._corpid, code).set(1)
+            log.error("corp paused", action="corp_paused", corpid=self._corpid, errcode=result.paused.errcode)
+            await _wait(stopping, max(1.0, result.paused.retry_after))
+            self._metrics.corp_paused.labels(self._corpid, code).set(0)
+            return 0.0
+        if result.blocked is not None:
+            self._health.degraded(f"blocked by the platform's rate limit: {_words(result.blocked)}")
+            log.warning("corp blocked", action="corp_blocked", corpid=self._corpid, seconds=result.blocked.retry_after)
+            await _wait(stopping, max(0.5, result.blocked.retry_after))
+            return 0.0
+        if result.answers:
+            self._health.ok()
+        elif result.postponed:
+            self._health.degraded(f"no answer: {next(iter(result.postponed.values()))[0]}")
+        return 0.0
+
+    async def _idle(self, stopping: asyncio.Event, seconds: float) -> None:
+        wake = asyncio.create_task(self._wake.wait(), name=f"wake:{self._corpid}")
+        stop = asyncio.create_task(stopping.wait(), name=f"stop:{self._corpid}")
+        try:
+            await asyncio.wait({wake, stop}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            wake.cancel()
+            stop.cancel()
+            await asyncio.gather(wake, stop, return_exceptions=True)
+
+
+def _words(error: ApiError) -> str:
+    """For readiness and the row: path and code, not the platform's message, which may quote what we sent."""
+    return f"{error.api}: {error.errcode if error.errcode is not None else error.detail}"
+
+
+async def _wait(stopping: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
+    except TimeoutError:
+        return

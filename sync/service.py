@@ -1,0 +1,77 @@
+"""Sync as one service: the loop that applies and one loop per corp that reads."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Iterable
+
+from core.db.engine import Database
+from core.db.tables import corp
+from core.db.upsert import upsert
+from core.eventlog.base import EventLog
+from core.health import Health
+from core.metrics import Metrics
+from core.schema import require_current
+from core.settings import Settings
+from sync.apply import Applier, DatabasePositions, decode_delivery
+from sync.pending import release_all
+from sync.refresh import CorpRefresher
+from wecom.client import WeComClient
+
+GROUP = "crm-sync"
+
+
+class SyncService:
+    """Reads the event log and keeps the CRM tables equal to what WeCom says."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        log: EventLog,
+        client: WeComClient,
+        health: Health,
+        metrics: Metrics,
+    ) -> None:
+        """``log`` is ingest's own log: this process is then the only one that reads and the only one that refreshes."""
+        self._settings = settings
+        self._database = database
+        self._log = log
+        self._metrics = metrics
+        self._health = health
+        reader = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._refreshers = {
+            entry.corpid: CorpRefresher(
+                entry.corpid,
+                entry.customer_agent.secret_name,
+                reader,
+                database,
+                client,
+                metrics,
+                health.component(f"corp:{entry.corpid}"),
+            )
+            for entry in settings.corps
+        }
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Until told to stop. Raises ``SchemaOutdated``, a database that is away, or what broke the apply loop."""
+        await require_current(self._database)
+        async with self._database.write() as conn:
+            statement = upsert(self._database.dialect, corp, lambda _old, new: [("name", new["name"])])
+            rows = [{"corpid": entry.corpid, "name": entry.name} for entry in self._settings.corps]
+            await conn.execute(statement, sorted(rows, key=lambda row: row["corpid"]))
+            await release_all(conn)
+        apply_health = self._health.component("apply", stalls_after=120)
+        applier = Applier(self._database, decode_delivery, self._metrics, apply_health, applied=self._wake)
+        async with self._log.reader(GROUP, DatabasePositions(self._database)) as reader, asyncio.TaskGroup() as tasks:
+            for corpid, refresher in self._refreshers.items():
+                tasks.create_task(refresher.run(stopping), name=f"refresh:{corpid}")
+            tasks.create_task(applier.run(reader, stopping), name="apply")
+
+    def _wake(self, corpids: Iterable[str]) -> None:
+        for corpid in corpids:
+            if corpid in self._refreshers:
+                self._refreshers[corpid].wake()
