@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import inspect, text
 
-from core.db.engine import Database, is_transient
+from core.db.engine import Database
 
 # The newest revision in migrations/versions; a test keeps the two equal.
 CURRENT = "0001"
@@ -20,14 +19,11 @@ async def revision(db: Database) -> str | None:
 
     Raises whatever the database raises when it can't be reached.
     """
-    try:
-        async with db.read() as conn:
-            found: str | None = (await conn.execute(text("SELECT version_num FROM alembic_version"))).scalar()
-    except DBAPIError as error:
-        if is_transient(error):
-            raise
-        return None
-    return found
+    async with db.read() as conn:
+        if not await conn.run_sync(lambda plain: inspect(plain).has_table("alembic_version")):
+            return None
+        found: str | None = (await conn.execute(text("SELECT version_num FROM alembic_version"))).scalar()
+        return found
 
 
 async def require_current(db: Database) -> None:
