@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import structlog
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,13 +21,14 @@ from core.db.upsert import insert_ignore
 from core.envelope import UNDECODABLE, Envelope, EnvelopeUnreadable, interpret
 from core.eventlog.base import Batch, PartitionLost, Reader, Record
 from core.health import Component
+from core.logs import get_logger
 from core.metrics import Metrics
 from sync.dead_letters import Ceiling, DeadLetter, set_aside
 from sync.facts import Effect, EventUnusable, effect_of, fold
 from sync.pending import want
 from sync.store import write_facts
 
-log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 BATCH = 500
 Decode = Callable[[Record], Envelope]
@@ -118,7 +118,7 @@ class Applier:
                 await self._apply(batch, reader.log_id)
                 await reader.report(batch)
             except PartitionLost:
-                log.warning("batch abandoned", action="apply_abandoned", reason="partition belongs to another reader")
+                _log.warning("apply.abandoned", reason="partition belongs to another reader")
                 await reader.rewind()
                 continue
             except Exception as error:
@@ -126,7 +126,7 @@ class Applier:
                     raise
                 delay = min(30.0, delay * 2 or 0.5)
                 self._health.waiting(f"database: {type(error).__name__}")
-                log.warning("database away", action="apply_waits", error=type(error).__name__, seconds=delay)
+                _log.warning("apply.waits", error=type(error).__name__, seconds=delay)
                 await _sleep(delay, stopping)
                 await self._rewind(reader, stopping)
                 continue
@@ -152,7 +152,7 @@ class Applier:
 
     async def _apply(self, batch: Batch, log_id: str) -> None:
         for gap in batch.gaps:
-            log.error("records lost", action="log_gap", partition=gap.partition, missing=gap.available - gap.wanted)
+            _log.error("log.gap", partition=gap.partition, missing=gap.available - gap.wanted)
             self._metrics.log_gaps_total.inc()
         items = [read_item(record, self._decode) for record in batch.records]
         letters = [_letter(item, item.reason) for item in items if item.effect is None]
@@ -168,7 +168,7 @@ class Applier:
         except Exception as error:
             if is_transient(error):
                 raise
-            log.warning("batch failed, redone key by key", action="apply_redo", error=type(error).__name__)
+            _log.warning("apply.redo", error=type(error).__name__)
             letters += await self._redo(items)
             async with self._database.write() as conn:
                 now = await self._database.clock(conn)
@@ -240,9 +240,8 @@ class Applier:
                 self._metrics.count_event(item.envelope.event, item.envelope.change, outcome)
         for letter in letters:
             self._metrics.dead_letters_total.labels(letter.reason.partition(":")[0]).inc()
-            log.warning(
-                "record set aside",
-                action="dead_letter",
+            _log.warning(
+                "dead.letter",
                 corpid=letter.corpid,
                 position=letter.record.position,
                 reason=letter.reason,

@@ -69,15 +69,15 @@ class Next:
 
 def plan(claim: Claim, written: Written, now: datetime) -> Next | None:
     """What comes after a read that brought an answer; None: the object is done."""
-    kept = {"recheck_at": claim.recheck_at, "recheck_last_at": claim.recheck_last_at}
+    rechecks = (claim.recheck_at, claim.recheck_last_at)
     recent = [since for since in written.unseen.values() if now - since < UNSEEN_FOR_LONG]
     step = claim.attempts if claim.stage == "unseen" else 0
     if recent and step < len(UNSEEN_LADDER):
-        return Next("unseen", now + UNSEEN_LADDER[step], step + 1, "a relation is not listed", **kept)
+        return Next("unseen", now + UNSEEN_LADDER[step], step + 1, "a relation is not listed", *rechecks)
     confirm_at = claim.wanted_at + CONFIRM_AFTER
     just_read = written.previous_fetch is not None and now - written.previous_fetch < SETTLED_AFTER
     if claim.stage == "first" and (claim.events > 1 or not written.changed or just_read):
-        return Next("confirm", max(confirm_at, now), reason="the API may have lagged", **kept)
+        return Next("confirm", max(confirm_at, now), 0, "the API may have lagged", *rechecks)
     if claim.recheck_at is not None:
         return Next("recheck", max(claim.recheck_at, now), reason="transferred", recheck_at=claim.recheck_last_at)
     return None
@@ -102,10 +102,7 @@ def _fold(old: Columns, new: Columns, now: datetime) -> Sequence[tuple[str, Any]
     return [
         ("wanted_at", new.wanted_at),
         ("version", old.version + 1),
-        (
-            "due_at",
-            case((old.read_at > literal(now - SPACING, Instant()), literal(again, Instant())), else_=new.due_at),
-        ),
+        ("due_at", case((read_lately, literal(now + SPACING, Instant())), else_=new.due_at)),
         ("stage", new.stage),
         ("events", old.events + new.events),
         ("attempts", new.attempts),
@@ -209,11 +206,9 @@ async def release_all(conn: AsyncConnection) -> None:
 async def next_due(conn: AsyncConnection, corpid: str) -> datetime | None:
     """When the first row of the corp that nobody reads is due."""
     t = pending_read.c
-    return (
-        await conn.execute(
-            select(func.min(t.due_at)).where(t.corpid == corpid, t.kind == CUSTOMER, t.leased_until.is_(None))
-        )
-    ).scalar_one()
+    first = select(func.min(t.due_at)).where(t.corpid == corpid, t.kind == CUSTOMER, t.leased_until.is_(None))
+    found: datetime | None = (await conn.execute(first)).scalar_one()
+    return found
 
 
 def _is(corpid: str, object_ids: Sequence[str]) -> Any:

@@ -13,10 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import structlog
-
 from core.db.engine import Database, is_transient
 from core.health import Component
+from core.logs import get_logger
 from core.metrics import Metrics
 from sync.pending import CUSTOMER, Claim, Next, claim, next_due, plan, postpone, release, settle
 from sync.store import Answer, write_answers
@@ -24,7 +23,7 @@ from wecom.client import WeComClient
 from wecom.customers import read_customer
 from wecom.errors import ApiError, CorpPaused, NotVisible, RateLimited, RequestRefused, Retry
 
-log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 AT_ONCE = 32
 # Rows of other processes, and those left by a process that died, are looked for at least this often.
@@ -86,10 +85,10 @@ class CorpRefresher:
                 name = type(error).__name__
                 if is_transient(error):
                     self._health.waiting(f"database: {name}")
-                    log.warning("database away", action="refresh_waits", corpid=self._corpid, error=name)
+                    _log.warning("refresh.waits", corpid=self._corpid, error=name)
                 else:
                     self._health.failed(f"{name}, trying again")
-                    log.exception("refresh failed", action="refresh_failed", corpid=self._corpid, error=name)
+                    _log.exception("refresh.failed", corpid=self._corpid, error=name)
                 await _wait(stopping, wait)
                 continue
             if wait > 0:
@@ -110,18 +109,20 @@ class CorpRefresher:
 
     async def _read(self, claims: list[Claim], now: datetime, began: float, stopping: asyncio.Event) -> Round:
         result = Round()
-        tasks = [
+        tasks: list[asyncio.Task[object]] = [
             asyncio.create_task(self._read_one(row, now, began, result), name=f"read:{self._corpid}") for row in claims
         ]
-        stop = asyncio.create_task(stopping.wait(), name=f"read-stop:{self._corpid}")
+        stop: asyncio.Task[object] = asyncio.create_task(stopping.wait(), name=f"read-stop:{self._corpid}")
         try:
-            everything = asyncio.gather(*tasks)
-            await asyncio.wait({everything, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if not everything.done():
+            left = set(tasks)
+            while left and not stop.done():
+                done, _ = await asyncio.wait({*left, stop}, return_when=asyncio.FIRST_COMPLETED)
+                left -= done
+            if left:
                 # Stopping: what is on its way gets a moment, the rest is given back.
-                await asyncio.wait({everything}, timeout=STOP_AFTER)
-            if everything.done():
-                everything.result()
+                _, left = await asyncio.wait(left, timeout=STOP_AFTER)
+            for task in set(tasks) - left:
+                task.result()
             return result
         finally:
             stop.cancel()
@@ -148,7 +149,7 @@ class CorpRefresher:
             outcome = "paused"
         except RequestRefused as error:
             # Ours to mend: kept, said, and not asked in a hurry.
-            log.warning("request refused", action="read_refused", corpid=self._corpid, errcode=error.errcode)
+            _log.warning("read.refused", corpid=self._corpid, errcode=error.errcode)
             result.postponed[row] = (_words(error), 600.0)
             outcome = "refused"
         except ApiError as error:
@@ -178,13 +179,13 @@ class CorpRefresher:
             code = str(result.paused.errcode)
             self._health.degraded(f"paused, a human must act: {_words(result.paused)}")
             self._metrics.corp_paused.labels(self._corpid, code).set(1)
-            log.error("corp paused", action="corp_paused", corpid=self._corpid, errcode=result.paused.errcode)
+            _log.error("corp.paused", corpid=self._corpid, errcode=result.paused.errcode)
             await _wait(stopping, max(1.0, result.paused.retry_after))
             self._metrics.corp_paused.labels(self._corpid, code).set(0)
             return 0.0
         if result.blocked is not None:
             self._health.degraded(f"blocked by the platform's rate limit: {_words(result.blocked)}")
-            log.warning("corp blocked", action="corp_blocked", corpid=self._corpid, seconds=result.blocked.retry_after)
+            _log.warning("corp.blocked", corpid=self._corpid, seconds=result.blocked.retry_after)
             await _wait(stopping, max(0.5, result.blocked.retry_after))
             return 0.0
         if result.answers:

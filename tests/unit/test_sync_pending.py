@@ -1,0 +1,106 @@
+"""The life of a row in pending_read: how often an object is read before it is left alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sync.dead_letters import Ceiling, TooManyDeadLetters
+from sync.pending import CONFIRM_AFTER, RECHECK, UNSEEN_LADDER, Claim, Next, plan, postpone
+from sync.store import Written
+
+NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
+
+
+def row(stage: str = "first", events: int = 1, attempts: int = 0, **more: datetime) -> Claim:
+    asked = NOW - timedelta(seconds=1)
+    return Claim("wmA", 1, stage, events, attempts, asked, more.get("recheck_at"), more.get("recheck_last_at"))
+
+
+def seconds(after: Next | None) -> float:
+    assert after is not None
+    return (after.due_at - NOW).total_seconds()
+
+
+def test_a_single_event_whose_read_brought_news_is_done_after_one_read() -> None:
+    assert plan(row(), Written(changed=True), NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("claim", "written"),
+    [
+        pytest.param(row(), Written(changed=False), id="nothing changed"),
+        pytest.param(row(events=2), Written(changed=True), id="several events"),
+        pytest.param(row(), Written(True, previous_fetch=NOW - timedelta(seconds=5)), id="read shortly before"),
+    ],
+)
+def test_a_doubtful_first_read_is_confirmed_once(claim: Claim, written: Written) -> None:
+    after = plan(claim, written, NOW)
+    assert after is not None
+    assert after.stage == "confirm"
+    assert after.due_at == claim.wanted_at + CONFIRM_AFTER
+    assert plan(row("confirm", events=2), Written(changed=False), NOW) is None
+
+
+def test_a_relation_that_is_not_listed_is_read_again_up_the_ladder_and_no_further() -> None:
+    unseen = Written(unseen={"zhangsan": NOW})
+    assert seconds(plan(row(), unseen, NOW)) == UNSEEN_LADDER[0].total_seconds()
+    steps = []
+    for attempts in range(1, len(UNSEEN_LADDER)):
+        after = plan(row("unseen", attempts=attempts), unseen, NOW)
+        assert after is not None
+        assert (after.stage, after.attempts) == ("unseen", attempts + 1)
+        steps.append(seconds(after))
+    assert steps == [step.total_seconds() for step in UNSEEN_LADDER[1:]]
+    assert plan(row("unseen", attempts=len(UNSEEN_LADDER)), unseen, NOW) is None
+
+
+def test_a_relation_out_of_sight_for_long_is_left_to_reconciliation() -> None:
+    gone = Written(changed=True, unseen={"zhangsan": NOW - timedelta(hours=1)})
+    assert plan(row(), gone, NOW) is None
+
+
+def test_a_transfer_is_looked_at_after_a_minute_and_after_a_day() -> None:
+    first, last = (NOW + wait for wait in RECHECK)
+    after = plan(row(recheck_at=first, recheck_last_at=last), Written(changed=True), NOW)
+    assert after == Next("recheck", first, 0, "transferred", last, None)
+    after = plan(row("recheck", recheck_at=last), Written(), first)
+    assert after == Next("recheck", last, 0, "transferred", None, None)
+    assert plan(row("recheck"), Written(), last) is None
+
+
+def test_without_an_answer_the_wait_grows_to_ten_minutes() -> None:
+    waits = [seconds(postpone(row(attempts=attempts), NOW, "-1")) for attempts in range(12)]
+    assert waits[:4] == [1, 2, 4, 8]
+    assert waits == sorted(waits)
+    assert waits[-1] == 600
+
+
+def test_a_block_is_waited_out_and_is_no_failure() -> None:
+    after = postpone(row(attempts=3), NOW, "45009", wait=3600)
+    assert (seconds(after), after.attempts, after.stage) == (3600, 3, "first")
+
+
+def test_a_failed_read_is_no_step_of_the_ladder() -> None:
+    assert postpone(row("unseen", attempts=2), NOW, "-1").attempts == 2
+
+
+def test_the_ceiling_stops_a_run() -> None:
+    ceiling = Ceiling(run=3)
+    for _ in range(3):
+        ceiling.note(True)
+    with pytest.raises(TooManyDeadLetters):
+        ceiling.note(True)
+
+
+def test_the_ceiling_stops_a_share_and_forgets_what_is_long_ago() -> None:
+    ceiling = Ceiling(run=100, share=0.1, window=20)
+    for _ in range(50):
+        ceiling.note(True)
+        for _ in range(19):
+            ceiling.note(False)
+    ceiling.note(True)
+    ceiling.note(True)
+    with pytest.raises(TooManyDeadLetters):
+        ceiling.note(True)
