@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import typer
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 import migrations
 from core import schema
 from core.db.engine import Database
+from core.settings import Settings
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
@@ -33,3 +37,25 @@ async def migrate(db: Database, target: str = "head") -> tuple[str | None, str |
     async with db.write() as conn:
         await conn.run_sync(lambda plain: command.upgrade(alembic_config(plain), target))
     return before, await schema.revision(db)
+
+
+async def run_migrate(settings: Settings) -> int:
+    """The command: migrate the configured database and say what happened. Returns the exit status."""
+    settings.service.data_dir.mkdir(parents=True, exist_ok=True)
+    db = Database(settings.database.url)
+    try:
+        before, after = await migrate(db)
+    except (DBAPIError, OSError, TimeoutError) as error:
+        # The driver's words name the server and what it refused; there are no rows in play yet.
+        typer.echo(f"The database can't be migrated: {getattr(error, 'orig', None) or error}", err=True)
+        return 1
+    except CommandError:
+        typer.echo("The database was migrated by a newer release; this one has no way back.", err=True)
+        return 1
+    finally:
+        await db.close()
+    if before == after:
+        typer.echo(f"The database is at schema {after} already.")
+    else:
+        typer.echo(f"The database is at schema {after} now (before: {before or 'empty'}).")
+    return 0

@@ -1,0 +1,146 @@
+"""The command line: what the user types, and nothing about how it is done."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+import uvloop
+
+from core.logs import configure
+from core.settings import Settings, SettingsError, load
+from wecom_crm import __version__
+
+# Never typer's own tracebacks: they show local variables, and some of those are secrets.
+app = typer.Typer(
+    name="wecom-crm",
+    help="Keeps CRM tables equal to what WeCom (企业微信) says about your customers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+EXIT_FAILED = 1
+EXIT_CONFIGURATION = 2
+
+
+class Services(StrEnum):
+    """What one process can run."""
+
+    ALL = "all"
+    INGEST = "ingest"
+    SYNC = "sync"
+
+
+class LogFormat(StrEnum):
+    """How log lines look; ``auto`` is text on a terminal and JSON elsewhere."""
+
+    AUTO = "auto"
+    JSON = "json"
+    TEXT = "text"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What stands before the command's name."""
+
+    config: Path | None
+
+    def settings(self) -> Settings:
+        """The configuration; ends the command with every problem if it can't be used."""
+        try:
+            return load(self.config, os.environ)
+        except SettingsError as error:
+            typer.echo("The configuration can't be used:", err=True)
+            for problem in error.problems:
+                typer.echo(f"  - {problem}", err=True)
+            raise typer.Exit(EXIT_CONFIGURATION) from None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"wecom-crm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="The configuration file; else $WECOM_CRM_CONFIG, else ./wecom-crm.toml.", show_default=False),
+    ] = None,
+    log_format: Annotated[LogFormat, typer.Option(help="Log lines as JSON or as text.")] = LogFormat.AUTO,
+    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+    _show: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    level = log_level.upper()
+    if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        raise typer.BadParameter("must be DEBUG, INFO, WARNING or ERROR", param_hint="--log-level")
+    as_json = log_format is LogFormat.JSON or (log_format is LogFormat.AUTO and not sys.stderr.isatty())
+    configure(json=as_json, level=level)
+    context.obj = Options(config)
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    services: Annotated[
+        Services,
+        typer.Argument(help="all: one process for everything; ingest: only receive and keep; sync: only apply."),
+    ] = Services.ALL,
+) -> None:
+    """Run the services until SIGTERM or Ctrl-C."""
+    from wecom_crm.serve import serve as run_services
+
+    settings = _options(context).settings()
+    _run(run_services(settings, ingest=services is not Services.SYNC, sync=services is not Services.INGEST))
+
+
+@app.command()
+def migrate(context: typer.Context) -> None:
+    """Bring the database to the schema of this release."""
+    from wecom_crm.migrate import run_migrate
+
+    settings = _options(context).settings()
+    _run(run_migrate(settings))
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option(help="A fixed run that ends with a comparison, instead of going on.")] = False,
+    folder: Annotated[Path, typer.Option(help="Where the demo keeps its files.")] = Path("demo-data"),
+) -> None:
+    """Run everything against a small WeCom of its own."""
+    from wecom_crm.demo import demo as run_demo
+
+    _run(run_demo(once=once, folder=folder))
+
+
+def main() -> NoReturn:
+    """Entry of the command ``wecom-crm``."""
+    app(prog_name="wecom-crm")
+    raise SystemExit(0)
+
+
+def _options(context: typer.Context) -> Options:
+    found = context.obj
+    if not isinstance(found, Options):
+        raise TypeError("the command was called without its options")
+    return found
+
+
+def _run(work: Coroutine[Any, Any, int]) -> NoReturn:
+    """Run ``work`` on uvloop and exit with its status."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        status = runner.run(work)
+    raise typer.Exit(status)
