@@ -46,8 +46,13 @@ class Component:
 
     @property
     def stalled(self) -> bool:
-        """Whether it last turned longer ago than it promised."""
-        return self._stalls_after is not None and self._clock() - self._turned > self._stalls_after
+        """Whether it says that it works and last turned longer ago than it promised.
+
+        One that waits or broke has said so: ending the process for it would take the parts down that work.
+        """
+        if self._stalls_after is None or self.state in {"waiting", "failed"}:
+            return False
+        return self._clock() - self._turned > self._stalls_after
 
     def _set(self, state: State, reason: str) -> None:
         self.state = state

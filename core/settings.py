@@ -291,8 +291,9 @@ class Settings(BaseSettings):
         if isinstance(filled["database"], dict) and "url" not in filled["database"]:
             folder = Path(str(service.get("data_dir", "data"))).absolute()
             filled["database"] = {"url": f"sqlite+aiosqlite:///{folder / 'crm.db'}", **filled["database"]}
-        if service.get("port") and "public_url" not in service and str(service["port"]).isdecimal():
-            filled["service"] = {"public_url": f"http://127.0.0.1:{service['port']}", **service}
+        port = str(service.get("port", ""))
+        if "public_url" not in service and port.isdecimal() and 0 < int(port) <= 65535:
+            filled["service"] = {"public_url": f"http://127.0.0.1:{port}", **service}
         return filled
 
 
