@@ -49,7 +49,7 @@ class Bench:
             task = asyncio.create_task(self.applier.run(reader, stopping))
 
             async def drained() -> None:
-                while not task.done() and sum((await reader.lag()).values()):
+                while not task.done() and sum((await reader.lag()).values()):  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
 
             try:
@@ -85,8 +85,11 @@ async def test_an_event_becomes_ledger_fact_wish_and_position(bench: Bench) -> N
     assert "secret" not in str(event)
     (relation,) = await bench.rows(customer_follow, "corpid", "userid", "follow_userid", "last_add_at", "lost_at")
     assert relation == {
-        **{"corpid": "ww1", "userid": "wmA", "follow_userid": "zhangsan"},
-        **{"last_add_at": day(10), "lost_at": None},
+        "corpid": "ww1",
+        "userid": "wmA",
+        "follow_userid": "zhangsan",
+        "last_add_at": day(10),
+        "lost_at": None,
     }
     (wish,) = await bench.rows(pending_read, "kind", "object_id", "stage", "events")
     assert wish == {"kind": "customer", "object_id": "wmA", "stage": "first", "events": 1}

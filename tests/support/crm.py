@@ -38,12 +38,19 @@ async def rows(database: Database, table: Table, *columns: str) -> list[dict[str
         return [dict(row) for row in found.mappings()]
 
 
-def contact_change(change: str, moment: datetime, customer: str = "wmA", member: str = "ZhangSan", **more: str) -> bytes:
+def contact_change(
+    change: str, moment: datetime, customer: str = "wmA", member: str = "ZhangSan", **more: str
+) -> bytes:
     """The inner document of a change_external_contact delivery (document 92130)."""
     leaves = {
-        **{"ToUserName": "ww1", "FromUserName": "sys", "CreateTime": str(int(moment.timestamp()))},
-        **{"MsgType": "event", "Event": "change_external_contact", "ChangeType": change},
-        **{"UserID": member, "ExternalUserID": customer},
+        "ToUserName": "ww1",
+        "FromUserName": "sys",
+        "CreateTime": str(int(moment.timestamp())),
+        "MsgType": "event",
+        "Event": "change_external_contact",
+        "ChangeType": change,
+        "UserID": member,
+        "ExternalUserID": customer,
     } | more
     inside = "".join(f"<{name}><![CDATA[{text}]]></{name}>" for name, text in leaves.items())
     return f"<xml>{inside}</xml>".encode()

@@ -75,7 +75,7 @@ def test_an_event_that_lacks_what_it_needs_is_unusable(bad: Envelope) -> None:
         effect_of(bad)
 
 
-@pytest.mark.parametrize("order", permutations([0, 1, 2]))
+@pytest.mark.parametrize("order", list(permutations([0, 1, 2])))
 @pytest.mark.parametrize("loss", ["del_follow_user", "del_external_contact"])
 def test_add_loss_add_ends_standing_in_every_order(order: tuple[int, ...], loss: str) -> None:
     events = [event("add_external_contact", 0), event(loss, 5), event("add_external_contact", 9)]
@@ -84,7 +84,7 @@ def test_add_loss_add_ends_standing_in_every_order(order: tuple[int, ...], loss:
     assert lost(facts, None, None) == (None, None)
 
 
-moments = st.none() | st.integers(0, 5).map(lambda minutes: at(minutes))
+moments = st.none() | st.integers(0, 5).map(at)
 facts_strategy = st.builds(
     lambda add, loss, by: Facts(add, loss, by if loss else None),
     moments,

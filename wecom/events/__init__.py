@@ -1,0 +1,1 @@
+"""What the decrypted documents mean, one module per family of events."""
