@@ -47,6 +47,15 @@ class Metrics:
                 self._event_names.add(names)
         self.events_applied_total.labels(*names, outcome).inc(amount)
 
+    def api_called(self, corpid: str, api: str, outcome: str, seconds: float) -> None:
+        """One call to the platform; ``outcome`` is ok or the error's class."""
+        self.api_calls_total.labels(corpid, api, outcome).inc()
+        self.api_seconds.labels(api).observe(seconds)
+
+    def token_asked(self, corpid: str, kind: str, outcome: str) -> None:
+        """One refresh of a token or ticket: ok, refused or failed."""
+        self.tokens_refreshed_total.labels(corpid, kind, outcome).inc()
+
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"wecom_crm_{name}", text, labels, registry=self.registry)
 

@@ -23,9 +23,16 @@ def at(minutes: float) -> datetime:
 
 def event(change: str, minutes: float = 0, **more: object) -> Envelope:
     values: dict[str, object] = {
-        **{"event_id": "e", "corpid": "ww1", "callback": "contacts", "event": "change_external_contact"},
-        **{"change": change, "kind": "customer", "object_id": "wmA", "userid": "zhangsan"},
-        **{"create_time": int(at(minutes).timestamp()), "received_at": int(at(minutes).timestamp() * 1000)},
+        "event_id": "e",
+        "corpid": "ww1",
+        "callback": "contacts",
+        "event": "change_external_contact",
+        "change": change,
+        "kind": "customer",
+        "object_id": "wmA",
+        "userid": "zhangsan",
+        "create_time": int(at(minutes).timestamp()),
+        "received_at": int(at(minutes).timestamp() * 1000),
     }
     return Envelope(**(values | more))  # type: ignore[arg-type]
 

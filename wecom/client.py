@@ -1,0 +1,219 @@
+"""The one way to call WeCom's API.
+
+Every call goes through ``WeComClient.call``, which finds the token, waits for its turn in the budget, renews a token
+that died early and repeats the call once, and turns what came back into the answer or an error of ``wecom.errors``.
+The token travels in the query string (document 90664), so no exception and no log line may show an address.
+"""
+
+from __future__ import annotations
+
+import json as json_
+import re
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import aiohttp
+
+from wecom.budgets import Budgets
+from wecom.errcodes import TOKEN_REJECTED, error_of
+from wecom.errors import ApiError, RateLimited, RequestRefused, Retry, TokenRejected, TooConcurrent
+from wecom.tokens import ACCESS_TOKEN, Secret, TokenKeeper, TokenStore
+
+PREFIX = "/cgi-bin/"
+GETTOKEN = "gettoken"
+LARGEST_ANSWER = 16 * 2**20
+_LONGEST_DETAIL = 300
+_SHORTEST_LIFE = 30.0
+
+# What JSON may carry and a database may not: NUL, and half of a surrogate pair.
+_UNCLEAN = re.compile(rb"\\u0000|\\u[dD][89a-fA-F]|\x00")
+_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
+
+
+class Observer(Protocol):
+    """Told about every call and every refresh, for metrics."""
+
+    def api_called(self, corpid: str, api: str, outcome: str, seconds: float) -> None:
+        """``outcome`` is ok or the error's class."""
+        ...
+
+    def token_asked(self, corpid: str, kind: str, outcome: str) -> None:
+        """``outcome`` is ok, refused or failed."""
+        ...
+
+
+class WeComClient:
+    """Calls the API for every corp and secret. Use as an async context manager; safe for many tasks at once."""
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        secrets: Mapping[tuple[str, str], Secret],
+        store: TokenStore,
+        observer: Observer,
+        proxy: str | None = None,
+        connect_seconds: float = 5.0,
+        total_seconds: float = 15.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``base_url`` is an origin; ``secrets`` are by (corpid, secret name); ``clock`` gives seconds."""
+        self._base_url = base_url.rstrip("/")
+        self._secrets = secrets
+        self._observer = observer
+        self._proxy = proxy
+        self._timeout = aiohttp.ClientTimeout(total=total_seconds, sock_connect=connect_seconds)
+        self._clock = clock
+        self._budgets = Budgets(clock)
+        self._session: aiohttp.ClientSession | None = None
+        self._tokens = TokenKeeper(ACCESS_TOKEN, GETTOKEN, self._gettoken, store, observer.token_asked, clock)
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            timeout=self._timeout,
+            connector=aiohttp.TCPConnector(limit=0, limit_per_host=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def call(
+        self,
+        corpid: str,
+        secret_name: str,
+        api: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        json: Any = None,
+        share: str = "events",
+    ) -> dict[str, Any]:
+        """Call ``/cgi-bin/<api>`` with that secret's token: POST if there is ``json``, else GET.
+
+        Returns the answer without NUL and lone surrogates in its texts. ``share`` is one of ``wecom.budgets.SHARES``.
+        Raises an ``ApiError`` for everything else, ``LookupError`` for a secret that is not configured.
+        """
+        secret = self._secrets.get((corpid, secret_name))
+        if secret is None:
+            raise LookupError(f"corp {corpid} has no secret {secret_name} in the configuration")
+        budget = self._budgets.of(corpid, api)
+        try:
+            async with budget.turn(share):
+                answer = await self._with_token(secret, api, params or {}, json)
+        except RateLimited as error:
+            if error.api != api:
+                raise
+            raise RateLimited(api, error.errcode, error.detail, budget.block()) from None
+        except TooConcurrent:
+            budget.shrink()
+            raise
+        budget.accepted()
+        return answer
+
+    async def _with_token(self, secret: Secret, api: str, params: Mapping[str, str], json: Any) -> dict[str, Any]:
+        token = await self._tokens.get(secret)
+        try:
+            answer = await self._once(secret, api, {**params, ACCESS_TOKEN: token}, json)
+        except TokenRejected:
+            token = await self._tokens.replace(secret, token)
+            try:
+                answer = await self._once(secret, api, {**params, ACCESS_TOKEN: token}, json)
+            except TokenRejected:
+                self._tokens.fruitless(secret)
+                raise
+        self._tokens.accepted(secret)
+        return answer
+
+    async def _gettoken(self, secret: Secret) -> tuple[str, float]:
+        answer = await self._once(secret, GETTOKEN, {"corpid": secret.corpid, "corpsecret": secret.value}, None)
+        token, lifetime = answer.get(ACCESS_TOKEN), answer.get("expires_in")
+        if not isinstance(token, str) or not token:
+            raise Retry(GETTOKEN, None, "an answer without access_token")
+        return token, max(_SHORTEST_LIFE, float(lifetime)) if isinstance(lifetime, int | float) else 7200.0
+
+    async def _once(self, secret: Secret, api: str, params: Mapping[str, str], json: Any) -> dict[str, Any]:
+        began = self._clock()
+        outcome = "ok"
+        try:
+            return await self._ask(secret, api, params, json)
+        except ApiError as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            self._observer.api_called(secret.corpid, api, outcome, self._clock() - began)
+
+    async def _ask(self, secret: Secret, api: str, params: Mapping[str, str], json: Any) -> dict[str, Any]:
+        if self._session is None:
+            raise RuntimeError("the client is used outside its async with block")
+        method = "GET" if json is None else "POST"
+        try:
+            async with self._session.request(
+                method,
+                self._base_url + PREFIX + api,
+                params=params,
+                json=json,
+                proxy=self._proxy,
+                allow_redirects=False,
+            ) as response:
+                status = response.status
+                body = await _body(response)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            # Not chained: the original's words hold the address with the token in it.
+            raise Retry(api, None, type(error).__name__) from None
+        answer = _parse(api, status, body)
+        code = answer.get("errcode", 0)
+        if isinstance(code, str) and code.lstrip("-").isdecimal():
+            code = int(code)
+        if not isinstance(code, int):
+            raise Retry(api, None, "an answer whose errcode is no number")
+        if code:
+            # Support asks for the whole errmsg (hint, IP); what we sent must not come back with it.
+            detail = str(answer.get("errmsg", ""))[:_LONGEST_DETAIL]
+            for sent in (secret.value, params.get(ACCESS_TOKEN, "")):
+                detail = detail.replace(sent, "***") if sent else detail
+            raise error_of(api, code, detail)
+        if status >= 400:
+            kind = Retry if status >= 500 or status in {408, 429} else RequestRefused
+            raise kind(api, None, f"HTTP {status}")
+        return answer
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > LARGEST_ANSWER:
+            raise aiohttp.ClientPayloadError("too large")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _parse(api: str, status: int, body: bytes) -> dict[str, Any]:
+    try:
+        answer = json_.loads(body)
+    except (ValueError, RecursionError):
+        raise Retry(api, None, f"HTTP {status} and no JSON") from None
+    if not isinstance(answer, dict):
+        raise Retry(api, None, f"HTTP {status} and no JSON object")
+    cleaned: dict[str, Any] = _clean(answer) if _UNCLEAN.search(body) else answer
+    return cleaned
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return _NOT_TEXT.sub("", value)
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    if isinstance(value, dict):
+        return {_clean(key): _clean(item) for key, item in value.items()}
+    return value
+
+
+__all__ = ["GETTOKEN", "PREFIX", "TOKEN_REJECTED", "Observer", "WeComClient"]
