@@ -17,6 +17,7 @@ from core.metrics import Metrics
 from core.schema import require_current
 from core.settings import Settings
 from sync.apply import Applier, DatabasePositions, decode_delivery
+from sync.gauges import keep_measuring
 from sync.pending import release_all
 from sync.refresh import CorpRefresher
 from wecom.client import WeComClient
@@ -70,6 +71,9 @@ class SyncService:
             for corpid, refresher in self._refreshers.items():
                 tasks.create_task(refresher.run(stopping), name=f"refresh:{corpid}")
             tasks.create_task(applier.run(reader, stopping), name="apply")
+            tasks.create_task(
+                keep_measuring(self._database, self._metrics, list(self._refreshers), stopping), name="gauges"
+            )
 
     def _wake(self, corpids: Iterable[str]) -> None:
         for corpid in corpids:
