@@ -143,8 +143,9 @@ class EventLog(Protocol):
         ...
 
     def reader(self, group: str, positions: Positions | None = None) -> AbstractAsyncContextManager[Reader]:
-        """Join ``group``. Without ``positions``, or where they know nothing, reading starts at what the group
-        reported last, or at the oldest record kept."""
+        """Join ``group``. Reading starts where ``positions`` say, and at the oldest record kept of a partition that
+        they know nothing of (a new database). Without ``positions`` it starts at what the group reported last, or at
+        the oldest record kept."""
         ...
 
     async def close(self) -> None:

@@ -1,0 +1,80 @@
+"""What to do with a log whose file is broken: move it aside, save what can be read, go on in a new one."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from core.eventlog.embedded_file import Draft, LogFile, create, record_of
+
+_CHUNK = 200
+# The highest position may itself be damaged; this many are looked for at the most.
+_MOST = 20_000_000
+
+
+def replace_damaged(path: Path, now: datetime | None = None) -> tuple[Path, int]:
+    """Move a damaged file aside and save its unread records into a new one with an identity of its own.
+
+    Returns where the damaged file is now and how many records were saved.
+    """
+    moment = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%S%f")
+    aside = path.with_name(f"{path.name}.damaged-{moment}")
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    create(path)
+    file = LogFile(path)
+    saved = 0
+    try:
+        for drafts in _readable(aside):
+            file.append(file.next_position(), drafts)
+            saved += len(drafts)
+        file.set_meta("reconciliation_wanted", "1")
+    finally:
+        file.close()
+    return aside, saved
+
+
+def _readable(path: Path) -> Iterator[list[Draft]]:
+    """What can still be read of a damaged file, in order, without what its readers have reported."""
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+    except sqlite3.Error:
+        return
+    try:
+        position = _asked(connection, "SELECT min(position) FROM reader_group") or 1
+        last = _asked(connection, "SELECT seq FROM sqlite_sequence WHERE name = 'record'") or 0
+        last = _asked(connection, "SELECT max(position) FROM record") or last
+        last = min(last, position + _MOST)
+        for begin in range(position, last + 1, _CHUNK):
+            end = min(begin + _CHUNK, last + 1)
+            drafts = _rows(connection, begin, end)
+            if drafts is None:
+                singles = (_rows(connection, one, one + 1) for one in range(begin, end))
+                drafts = [draft for found in singles if found for draft in found]
+            if drafts:
+                yield drafts
+    finally:
+        connection.close()
+
+
+def _asked(connection: sqlite3.Connection, statement: str) -> int | None:
+    try:
+        row = connection.execute(statement).fetchone()
+    except sqlite3.Error:
+        return None
+    return row[0] if row and isinstance(row[0], int) else None
+
+
+def _rows(connection: sqlite3.Connection, begin: int, end: int) -> list[Draft] | None:
+    try:
+        found = connection.execute(
+            "SELECT position, key, value, headers, appended_at, crc FROM record WHERE position >= ? AND position < ?",
+            (begin, end),
+        ).fetchall()
+    except sqlite3.Error:
+        return None
+    return [(row[1], row[2], row[3], row[4]) for row in found if record_of(row) is not None]
