@@ -31,6 +31,8 @@ from sync.store import write_facts
 _log = get_logger(__name__)
 
 BATCH = 500
+# Nothing is missed by it: a record wakes the reader. It bounds how long stopping waits for an idle reader.
+IDLE = 0.25
 Decode = Callable[[Record], Envelope]
 
 
@@ -110,8 +112,10 @@ class Applier:
         delay = 0.0
         self._health.ok()
         while not stopping.is_set():
-            batch = await reader.read(BATCH, 1.0)
+            batch = await reader.read(BATCH, IDLE)
             if not batch:
+                if self._health.state != "ok":
+                    self._health.ok()
                 await self._measure(reader)
                 continue
             try:
@@ -119,7 +123,7 @@ class Applier:
                 await reader.report(batch)
             except PartitionLost:
                 _log.warning("apply.abandoned", reason="partition belongs to another reader")
-                await reader.rewind()
+                await self._rewind(reader, stopping)
                 continue
             except Exception as error:
                 if not is_transient(error):
@@ -151,67 +155,89 @@ class Applier:
                 return
 
     async def _apply(self, batch: Batch, log_id: str) -> None:
-        for gap in batch.gaps:
-            _log.error("log.gap", partition=gap.partition, missing=gap.available - gap.wanted)
-            self._metrics.log_gaps_total.inc()
         items = [read_item(record, self._decode) for record in batch.records]
         letters = [_letter(item, item.reason) for item in items if item.effect is None]
+        # On copies: above a ceiling nothing is committed, and what was not committed was not counted.
+        undecodable, failing = self._undecodable.copy(), self._failing.copy()
+        for item in items:
+            undecodable.note(item.effect is None)
+        keys = _by_key(items)
         try:
             with self._metrics.apply_seconds.time():
                 async with self._database.write() as conn:
                     now = await self._database.clock(conn)
                     await self._move(conn, log_id, batch, now)
                     await self._write(conn, items, now)
-                    await set_aside(conn, log_id, letters, now)
+                    await set_aside(conn, self._database.dialect, log_id, letters, now)
         except PartitionLost:
             raise
         except Exception as error:
             if is_transient(error):
                 raise
             _log.warning("apply.redo", error=type(error).__name__)
-            letters += await self._redo(items)
+            letters += await self._redo(batch, log_id, keys, failing)
             async with self._database.write() as conn:
                 now = await self._database.clock(conn)
                 await self._move(conn, log_id, batch, now)
-                await set_aside(conn, log_id, letters, now)
-        for item in items:
-            self._undecodable.note(item.effect is None)
+                await set_aside(conn, self._database.dialect, log_id, letters, now)
+        else:
+            for _ in keys:
+                failing.note(False)
+        self._undecodable, self._failing = undecodable, failing
+        for gap in batch.gaps:
+            _log.error("log.gap", partition=gap.partition, missing=gap.available - gap.wanted)
+            self._metrics.log_gaps_total.inc()
         self._count(items, letters)
         self._applied({item.corpid for item in items})
 
-    async def _redo(self, items: Sequence[Item]) -> list[DeadLetter]:
-        """Each key in a transaction of its own; the records of a key that still fails are to be set aside."""
-        keys: dict[str, list[Item]] = {}
-        for item in items:
-            if item.effect is not None:
-                keys.setdefault(item.key, []).append(item)
+    async def _redo(
+        self, batch: Batch, log_id: str, keys: Mapping[str, Sequence[Item]], failing: Ceiling
+    ) -> list[DeadLetter]:
+        """Each key in a transaction of its own; the records of a key that still fails are to be set aside.
+
+        What it commits is harmless if the batch is read again: facts, ledger and wishes may come twice.
+        """
         letters: list[DeadLetter] = []
         for group in keys.values():
             try:
                 async with self._database.write() as conn:
-                    await self._write(conn, group, await self._database.clock(conn))
+                    now = await self._database.clock(conn)
+                    await self._hold(conn, log_id, batch, now)
+                    await self._write(conn, group, now)
+            except PartitionLost:
+                raise
             except Exception as error:
                 if is_transient(error):
                     raise
                 # The class only: a driver's message may quote the row.
                 letters += [_letter(item, f"can't be applied: {_root(error)}") for item in group]
-                self._failing.note(True)
+                failing.note(True)
             else:
-                self._failing.note(False)
+                failing.note(False)
         return letters
 
     async def _move(self, conn: AsyncConnection, log_id: str, batch: Batch, now: datetime) -> None:
+        """Set the position behind the batch; raises ``PartitionLost`` if it does not stand where the batch began."""
+        await self._update_position(conn, log_id, {key: (s.begin, s.end) for key, s in batch.spans.items()}, now)
+
+    async def _hold(self, conn: AsyncConnection, log_id: str, batch: Batch, now: datetime) -> None:
+        """Leave the position where the batch began and lock it there; raises ``PartitionLost`` likewise."""
+        await self._update_position(conn, log_id, {key: (s.begin, s.begin) for key, s in batch.spans.items()}, now)
+
+    async def _update_position(
+        self, conn: AsyncConnection, log_id: str, spans: Mapping[int, tuple[int, int]], now: datetime
+    ) -> None:
         t = log_position.c
-        for partition, span in sorted(batch.spans.items()):
-            start = {"log_id": log_id, "partition": partition, "position": span.begin, "updated_at": now}
+        for partition, (begin, end) in sorted(spans.items()):
+            start = {"log_id": log_id, "partition": partition, "position": begin, "updated_at": now}
             await conn.execute(insert_ignore(self._database.dialect, log_position), [start])
             moved = await conn.execute(
                 update(log_position)
-                .where(t.log_id == log_id, t.partition == partition, t.position == span.begin)
-                .values(position=span.end, updated_at=now)
+                .where(t.log_id == log_id, t.partition == partition, t.position == begin)
+                .values(position=end, updated_at=now)
             )
             if moved.rowcount != 1:
-                raise PartitionLost(f"partition {partition} is no longer at {span.begin}")
+                raise PartitionLost(f"partition {partition} is no longer at {begin}")
 
     async def _write(self, conn: AsyncConnection, items: Sequence[Item], now: datetime) -> None:
         dialect = self._database.dialect
@@ -231,9 +257,9 @@ class Applier:
             await want(conn, dialect, corpid, effects[corpid], now)
 
     def _count(self, items: Sequence[Item], letters: Sequence[DeadLetter]) -> None:
-        failed = {letter.record.position for letter in letters}
+        failed = {(letter.record.partition, letter.record.position) for letter in letters}
         for item in items:
-            if item.effect is None or item.record.position in failed:
+            if item.effect is None or (item.record.partition, item.record.position) in failed:
                 continue
             outcome = "applied" if item.effect.known else "unknown"
             if item.envelope is not None:
@@ -246,6 +272,14 @@ class Applier:
                 position=letter.record.position,
                 reason=letter.reason,
             )
+
+
+def _by_key(items: Iterable[Item]) -> dict[str, list[Item]]:
+    keys: dict[str, list[Item]] = {}
+    for item in items:
+        if item.effect is not None:
+            keys.setdefault(item.key, []).append(item)
+    return keys
 
 
 def _letter(item: Item, reason: str) -> DeadLetter:
