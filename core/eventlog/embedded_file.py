@@ -24,13 +24,13 @@ MOST_ROWS = 128
 _SCHEMA = "1"
 # About a second to read; a larger log was hardly left unread by accident, and starting has to be quick.
 _CHECKED_UP_TO = 256 * 2**20
-_TABLES = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE record (position INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, value BLOB NOT NULL,
-    headers TEXT NOT NULL, appended_at INTEGER NOT NULL, crc INTEGER NOT NULL);
-CREATE TABLE reader_group (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE damaged (position INTEGER PRIMARY KEY, key, value, headers, appended_at, crc);
-"""
+_TABLES = {
+    "meta": "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    "record": "CREATE TABLE record (position INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, "
+    "value BLOB NOT NULL, headers TEXT NOT NULL, appended_at INTEGER NOT NULL, crc INTEGER NOT NULL)",
+    "reader_group": "CREATE TABLE reader_group (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID",
+    "damaged": "CREATE TABLE damaged (position INTEGER PRIMARY KEY, key, value, headers, appended_at, crc)",
+}
 
 Row = tuple[int, str, bytes, str, int, int]
 """Position, key, value, headers as JSON, moment in milliseconds, CRC-32."""
@@ -72,9 +72,10 @@ class LogFile:
             self._check_schema()
             if check:
                 self._check_structure()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            # The second: words of SQLite about a damaged name.
             self._connection.close()
-            if is_damage(error):
+            if isinstance(error, UnicodeDecodeError) or is_damage(error):
                 raise FileDamaged(str(error)) from error
             raise
         except BaseException:
@@ -82,18 +83,22 @@ class LogFile:
             raise
 
     def _check_schema(self) -> None:
-        tables = {row[0] for row in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if not tables:
+        statement = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+        found = dict(self._connection.execute(statement).fetchall())
+        if not found:
             # In the same transaction as the tables: a log without an identity would be taken for a damaged one.
-            values = f"INSERT INTO meta VALUES ('log_id', '{uuid.uuid4().hex}'), ('schema', '{_SCHEMA}');"  # noqa: S608
-            self._connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} {values} COMMIT;")
-        elif not {"meta", "record", "reader_group", "damaged"} <= tables:
-            raise FileDamaged("tables are missing")
-        schema = self.meta("schema")
-        if schema is None or not self.meta("log_id"):
-            raise FileDamaged("the log has lost its identity")
-        if schema != _SCHEMA:
+            values = f"INSERT INTO meta VALUES ('log_id', '{uuid.uuid4().hex}'), ('schema', '{_SCHEMA}')"  # noqa: S608
+            script = ";".join(("BEGIN IMMEDIATE", *_TABLES.values(), values, "COMMIT"))
+            self._connection.executescript(script + ";")
+            return
+        if not found.keys() & _TABLES.keys():
+            raise LogUnavailable("the file is a database, but not an event log")
+        # Before the tables are looked at: those of another release may be others.
+        schema = self.meta("schema") if found.get("meta") == _TABLES["meta"] else None
+        if schema is not None and schema.isdecimal() and schema != _SCHEMA:
             raise LogUnavailable(f"the event log was written by another release (format {schema}, this one: {_SCHEMA})")
+        if found != _TABLES or schema != _SCHEMA or not self.meta("log_id"):
+            raise FileDamaged("its tables are not those of a log")
 
     def _check_structure(self) -> None:
         if self.used_bytes() > _CHECKED_UP_TO:

@@ -10,6 +10,7 @@ from pathlib import Path
 from core.eventlog.embedded_file import Draft, LogFile, create, record_of
 
 _CHUNK = 200
+_COLUMNS = 6
 # The highest position may itself be damaged; this many are looked for at the most.
 _MOST = 20_000_000
 
@@ -47,7 +48,7 @@ def _readable(path: Path) -> Iterator[list[Draft]]:
     try:
         position = _asked(connection, "SELECT min(position) FROM reader_group") or 1
         last = _asked(connection, "SELECT seq FROM sqlite_sequence WHERE name = 'record'") or 0
-        last = _asked(connection, "SELECT max(position) FROM record") or last
+        last = _asked(connection, "SELECT max(_rowid_) FROM record") or last
         last = min(last, position + _MOST)
         for begin in range(position, last + 1, _CHUNK):
             end = min(begin + _CHUNK, last + 1)
@@ -64,17 +65,15 @@ def _readable(path: Path) -> Iterator[list[Draft]]:
 def _asked(connection: sqlite3.Connection, statement: str) -> int | None:
     try:
         row = connection.execute(statement).fetchone()
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         return None
     return row[0] if row and isinstance(row[0], int) else None
 
 
 def _rows(connection: sqlite3.Connection, begin: int, end: int) -> list[Draft] | None:
     try:
-        found = connection.execute(
-            "SELECT position, key, value, headers, appended_at, crc FROM record WHERE position >= ? AND position < ?",
-            (begin, end),
-        ).fetchall()
-    except sqlite3.Error:
+        # By place and not by name: the columns' names may be what was damaged.
+        found = connection.execute("SELECT * FROM record WHERE _rowid_ >= ? AND _rowid_ < ?", (begin, end)).fetchall()
+    except (sqlite3.Error, UnicodeDecodeError):
         return None
-    return [(row[1], row[2], row[3], row[4]) for row in found if record_of(row) is not None]
+    return [row[1:5] for row in found if len(row) == _COLUMNS and record_of(row) is not None]
