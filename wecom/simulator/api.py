@@ -1,0 +1,249 @@
+"""The API of the small WeCom: ``/cgi-bin/…`` with tokens, pages, limits and error codes (documents 90664, 90313)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import secrets
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from wecom.simulator.counts import Counts
+from wecom.simulator.faults import BAD_GATEWAY, EMPTY, HTML, SLOW, TRUNCATED, Faults
+from wecom.simulator.state import Agent, Corp
+from wecom.simulator.tokens import Tokens
+from wecom.simulator.visibility import Visibility
+from wecom.simulator.world import World
+
+GETTOKEN = "gettoken"
+GET = "externalcontact/get"
+LIST = "externalcontact/list"
+FOLLOW_USERS = "externalcontact/get_follow_user_list"
+
+PAGE_SIZE = 500
+"""Followers on one page (document 92114)."""
+
+_MESSAGES = {
+    -1: "system busy",
+    40001: "invalid credential",
+    40013: "invalid corpid",
+    40014: "invalid access_token",
+    40096: "invalid external userid",
+    41001: "access_token missing",
+    41002: "corpid missing",
+    41004: "corpsecret missing",
+    41009: "userid missing",
+    41035: "external_userid missing",
+    42001: "access_token expired",
+    45009: "api freq out of limit",
+    45033: "api concurrent out of limit",
+    48002: "api forbidden",
+    50100: "invalid cursor",
+    60111: "userid not found",
+    84061: "not external contact",
+}
+_HTML = b"<html><head><title>502</title></head><body>upstream is not available</body></html>"
+
+Answer = dict[str, Any]
+Params = Mapping[str, str]
+Handler = Callable[[Corp, Params], Answer]
+
+
+class Refusal(Exception):
+    """The call is answered with this errcode."""
+
+    def __init__(self, errcode: int) -> None:
+        super().__init__(str(errcode))
+        self.errcode = errcode
+
+
+class Api:
+    """Answers calls from the state of the world. Paths that need a token are a table, so more can be added."""
+
+    def __init__(self, world: World, faults: Faults, visibility: Visibility, *, page_size: int = PAGE_SIZE) -> None:
+        self.counts = Counts()
+        self.tokens = Tokens(world.clock)
+        self.page_size = page_size
+        self.handlers: dict[str, Handler] = {
+            GET: self._customer,
+            LIST: self._customers_of,
+            FOLLOW_USERS: self._employees,
+        }
+        self._world = world
+        self._faults = faults
+        self._visibility = visibility
+        self._running: Counter[tuple[str, str]] = Counter()
+        self._since_revocation = 0
+        self._cursor_key = secrets.token_bytes(32)
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve everything under ``/cgi-bin/``."""
+        app.router.add_route("*", "/cgi-bin/{path:.+}", self._answer)
+
+    def revoke_tokens(self) -> None:
+        """Every token is dead from now on: 40014."""
+        self.tokens.revoke_all()
+        self.counts.revocations += 1
+        self._since_revocation = 0
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        path = request.match_info["path"]
+        if path != GETTOKEN and path not in self.handlers:
+            raise web.HTTPNotFound(text=f"the simulator does not have /cgi-bin/{path}")
+        # All that it has so far is asked by GET.
+        if request.method != "GET":
+            raise web.HTTPMethodNotAllowed(request.method, ["GET"])
+        instead = self._faults.take_answer()
+        if instead == SLOW:
+            await asyncio.sleep(self._faults.now.slow_seconds)
+        elif instead is not None:
+            self.counts.answered("", path, instead)
+            return _fault(instead, request)
+        corpid = ""
+        answer: Answer = {}
+        errcode = 0
+        try:
+            if path == GETTOKEN:
+                corpid = request.query.get("corpid", "")
+                corpid = corpid if corpid in self._world.corps else ""
+                answer = self._gettoken(request.query)
+            else:
+                corp, agent = self._caller(request.query)
+                corpid = corp.corpid
+                answer = await self._called(path, corp, agent, request.query)
+        except Refusal as refusal:
+            errcode = refusal.errcode
+        self.counts.answered(corpid, path, errcode)
+        return _json(_errors(errcode, request) | answer)
+
+    def _gettoken(self, query: Params) -> Answer:
+        corpid, secret = query.get("corpid", ""), query.get("corpsecret", "")
+        if not corpid or not secret:
+            raise Refusal(41004 if corpid else 41002)
+        corp = self._world.corps.get(corpid)
+        agent = None if corp is None else next((one for one in corp.agents if one.secret == secret), None)
+        self.counts.gettoken[corpid, agent.agentid if agent else None].append(self._world.clock())
+        if agent is None:
+            self._foreign(corpid, lambda other: any(one.secret == secret for one in other.agents))
+            raise Refusal(40013 if corp is None else 40001)
+        token, seconds = self.tokens.issue(corpid, agent.agentid)
+        return {"access_token": token, "expires_in": seconds}
+
+    def _caller(self, query: Params) -> tuple[Corp, Agent]:
+        value = query.get("access_token", "")
+        if not value:
+            raise Refusal(41001)
+        self._count_towards_revocation()
+        token = self.tokens.find(value)
+        if token is None or token.revoked:
+            raise Refusal(40014)
+        if self.tokens.has_expired(token):
+            raise Refusal(42001)
+        corp = self._world.corps[token.corpid]
+        return corp, next(agent for agent in corp.agents if agent.agentid == token.agentid)
+
+    def _count_towards_revocation(self) -> None:
+        self._since_revocation += 1
+        if 0 < self._faults.now.revoke_every <= self._since_revocation:
+            self.revoke_tokens()
+
+    async def _called(self, path: str, corp: Corp, agent: Agent, query: Params) -> Answer:
+        if self._faults.is_limited(corp.corpid):
+            raise Refusal(45009)
+        key = (corp.corpid, path)
+        switches = self._faults.now
+        if 0 < switches.at_once <= self._running[key]:
+            raise Refusal(45033)
+        self._running[key] += 1
+        try:
+            if switches.latency_seconds:
+                await asyncio.sleep(switches.latency_seconds)
+            if not agent.customer_data:
+                raise Refusal(48002)
+            return self.handlers[path](corp, query)
+        finally:
+            self._running[key] -= 1
+
+    def _customer(self, corp: Corp, query: Params) -> Answer:
+        external_userid, cursor = query.get("external_userid", ""), query.get("cursor", "")
+        if not external_userid:
+            raise Refusal(41035)
+        if external_userid not in corp.customers:
+            self._foreign(corp.corpid, lambda other: external_userid in other.customers)
+            raise Refusal(40096)
+        begin = self._offset(corp, external_userid, cursor) if cursor else 0
+        view = self._visibility.view(corp, external_userid, first_page=not begin)
+        if not view.followers:
+            # Right after an add the platform says that there is no relation; nobody at all is another code.
+            raise Refusal(84061 if view.early else 40096)
+        end = begin + self.page_size
+        answer: Answer = {"external_contact": view.contact, "follow_user": view.followers[begin:end]}
+        if end < len(view.followers):
+            answer["next_cursor"] = self._cursor(corp, external_userid, end)
+        elif begin:
+            answer["next_cursor"] = ""
+        return answer
+
+    def _customers_of(self, corp: Corp, query: Params) -> Answer:
+        userid = query.get("userid", "").lower()
+        if not userid:
+            raise Refusal(41009)
+        if userid not in corp.employees:
+            self._foreign(corp.corpid, lambda other: userid in other.employees)
+            raise Refusal(60111)
+        listed = [
+            external_userid
+            for external_userid, followers in corp.relations.items()
+            if userid in followers and followers[userid].listed
+        ]
+        return {"external_userid": listed}
+
+    def _employees(self, corp: Corp, query: Params) -> Answer:
+        return {"follow_user": [employee.userid for employee in corp.employees.values()]}
+
+    def _foreign(self, corpid: str, is_of: Callable[[Corp], bool]) -> None:
+        if any(is_of(other) for other in self._world.corps.values() if other.corpid != corpid):
+            self.counts.foreign += 1
+
+    def _cursor(self, corp: Corp, external_userid: str, offset: int) -> str:
+        text = f"{corp.corpid}\0{external_userid}\0{offset}"
+        return f"{offset}-{hashlib.blake2b(text.encode(), key=self._cursor_key, digest_size=12).hexdigest()}"
+
+    def _offset(self, corp: Corp, external_userid: str, cursor: str) -> int:
+        number = cursor.partition("-")[0]
+        if not number.isdecimal() or cursor != self._cursor(corp, external_userid, int(number)):
+            raise Refusal(50100)
+        return int(number)
+
+
+def _errors(errcode: int, request: web.Request) -> Answer:
+    if not errcode:
+        return {"errcode": 0, "errmsg": "ok"}
+    hint = f"hint: [{secrets.randbelow(10**10)}_{secrets.randbelow(100)}_{secrets.token_hex(16)}]"
+    more = f"more info at https://open.work.weixin.qq.com/devtool/query?e={errcode}"
+    return {
+        "errcode": errcode,
+        "errmsg": f"{_MESSAGES.get(errcode, 'error')}, {hint}, from ip: {request.remote}, {more}",
+    }
+
+
+def _fault(kind: str, request: web.Request) -> web.Response:
+    if kind in {HTML, BAD_GATEWAY}:
+        return web.Response(status=200 if kind == HTML else 502, body=_HTML, content_type="text/html")
+    if kind == TRUNCATED:
+        return web.Response(body=b'{"errcode": 0, "errmsg": "ok", "follow_us', content_type="application/json")
+    return _json({} if kind == EMPTY else _errors(-1, request))
+
+
+def _json(answer: Answer) -> web.Response:
+    text = json.dumps(answer, ensure_ascii=False)
+    try:
+        body = text.encode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair has no UTF-8; the platform escapes it.
+        body = json.dumps(answer).encode()
+    return web.Response(body=body, content_type="application/json")
