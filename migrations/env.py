@@ -61,7 +61,7 @@ def _unlock(connection: Connection) -> None:
 
 
 async def _by_address(url: str) -> None:
-    db = Database(url)
+    db = Database(url, statement_seconds=0)
     try:
         async with db.write() as conn:
             await conn.run_sync(run)

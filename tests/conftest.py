@@ -1,10 +1,12 @@
-"""What every test gets: an environment without the developer's own settings."""
+"""What every test gets: an environment without the developer's own settings, and real servers if it asks for them."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+
+pytest_plugins = ("tests.support.servers.fixtures",)
 
 
 @pytest.fixture(autouse=True)

@@ -42,7 +42,8 @@ async def migrate(db: Database, target: str = "head") -> tuple[str | None, str |
 async def run_migrate(settings: Settings) -> int:
     """The command: migrate the configured database and say what happened. Returns the exit status."""
     settings.service.data_dir.mkdir(parents=True, exist_ok=True)
-    db = Database(settings.database.url)
+    # A large table's change may take long; how long others may have to wait for it is limited in migrations/env.py.
+    db = Database(settings.database.url, statement_seconds=0)
     try:
         before, after = await migrate(db)
     except (DBAPIError, OSError, TimeoutError) as error:

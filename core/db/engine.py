@@ -18,6 +18,8 @@ from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+STATEMENT_SECONDS = 30.0
+
 _WRITES = "wecom_crm_writes"
 
 _CLOCKS = {
@@ -28,19 +30,30 @@ _CLOCKS = {
 }
 
 # SQLSTATE classes and codes after which the same transaction may succeed: connection lost, serialization,
-# deadlock, lock time-out, server going down or coming up, too many connections.
-_PASSING_SQLSTATE = ("08", "40001", "40P01", "53300", "55P03", "57014", "57P01", "57P02", "57P03")
-# MySQL and MariaDB: too many connections, server shutting down, lock wait, deadlock, connection lost.
-_PASSING_MYSQL = frozenset({1040, 1053, 1080, 1152, 1158, 1159, 1160, 1161, 1205, 1213, 2002, 2003, 2006, 2013, 4031})
-_PASSING_SQLITE = ("locked", "busy", "disk i/o error", "unable to open", "database or disk is full")
+# deadlock, disk full, out of memory or connections, lock time-out, server going down or coming up, a server that only
+# reads (its successor does more).
+_PASSING_SQLSTATE = ("08", "25006", "40001", "40P01", "53", "55P03", "57014", "57P01", "57P02", "57P03")
+# MySQL and MariaDB: changed meanwhile, disk full, out of memory or connections, server shutting down, table full, lock
+# wait, deadlock, a server that only reads, statement or connection killed, connection lost, statement time-out.
+_PASSING_MYSQL = frozenset(
+    {
+        *(1020, 1021, 1037, 1038, 1040, 1041, 1053, 1080, 1114, 1152, 1158, 1159, 1160, 1161),
+        *(1205, 1213, 1290, 1317, 1927, 1969, 2002, 2003, 2006, 2013, 3024, 4031),
+    }
+)
+# SQLite's primary codes: busy, locked, I/O error, disk full, file can't be opened, locking protocol.
+_PASSING_SQLITE = frozenset({5, 6, 10, 13, 14, 15})
 
 
 class Database:
     """An engine for one of the supported databases. Nothing is connected until the first transaction."""
 
-    def __init__(self, url: str, *, pool_size: int = 5) -> None:
-        """``url`` is an SQLAlchemy address; ``pool_size`` bounds the connections kept (twice as many at a peak)."""
-        self._engine = _engine(url, pool_size)
+    def __init__(self, url: str, *, pool_size: int = 5, statement_seconds: float = STATEMENT_SECONDS) -> None:
+        """``url`` is an SQLAlchemy address; ``pool_size`` bounds the connections kept (twice as many at a peak).
+
+        A server ends a statement after ``statement_seconds``; 0: never, and a server that hangs is waited for.
+        """
+        self._engine = _engine(url, pool_size, statement_seconds)
         self.dialect = self._engine.dialect.name
         """``sqlite``, ``postgresql`` or ``mysql`` (MariaDB too)."""
         self._writers = asyncio.Lock() if self.dialect == "sqlite" else None
@@ -84,35 +97,44 @@ def is_transient(error: BaseException) -> bool:
     if error.connection_invalidated or isinstance(error, InterfaceError):
         return True
     driver = error.orig
+    if type(driver).__name__ == "InvalidCachedStatementError":
+        # asyncpg, once per connection after a migration: its plans are dropped by that.
+        return True
     sqlstate = getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None)
     if isinstance(sqlstate, str) and sqlstate.startswith(_PASSING_SQLSTATE):
         return True
     code = driver.args[0] if driver is not None and driver.args else None
     if isinstance(code, int):
         return code in _PASSING_MYSQL
-    words = str(driver).lower()
-    return "sqlite" in type(driver).__module__ and any(word in words for word in _PASSING_SQLITE)
+    return getattr(driver, "sqlite_errorcode", 0) & 0xFF in _PASSING_SQLITE
 
 
-def _engine(url: str, pool_size: int) -> AsyncEngine:
+def _engine(url: str, pool_size: int, statement_seconds: float) -> AsyncEngine:
     # hide_parameters: an error's text must not carry a customer's name into a log.
     options: dict[str, Any] = {"hide_parameters": True}
     if not url.startswith("sqlite"):
         # recycle: a proxy or the server may close what was idle for long; pre_ping finds the rest.
         options |= {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": 5, "pool_pre_ping": True}
         options |= {"pool_recycle": 1800}
+    # For a server that hangs and can't end the statement itself; a little later, so that one that can is heard.
+    patience = statement_seconds * 1.5 or None
     if url.startswith("postgresql"):
-        settings = {"application_name": "wecom-crm", "lock_timeout": "10000", "statement_timeout": "30000"}
+        settings = {"application_name": "wecom-crm", "lock_timeout": "10000"}
+        settings |= {"statement_timeout": f"{statement_seconds * 1000:.0f}"}
         settings |= {"idle_in_transaction_session_timeout": "60000"}
-        options["connect_args"] = {"timeout": 5, "command_timeout": 30, "server_settings": settings}
+        options["connect_args"] = {"timeout": 5, "command_timeout": patience, "server_settings": settings}
     elif url.startswith(("mysql", "mariadb")):
         # READ COMMITTED: fewer gap locks, so fewer deadlocks between upserts of neighbouring keys.
         options |= {"isolation_level": "READ COMMITTED"}
         options["connect_args"] = {
             "connect_timeout": 5,
+            "read_timeout": patience,
             "charset": "utf8mb4",
             "init_command": "SET time_zone = '+00:00', innodb_lock_wait_timeout = 10, "
-            "sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ANSI_QUOTES'",
+            "sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ANSI_QUOTES'"
+            # Not really comments: each server reads its own one. MySQL can limit queries only.
+            f" /*M!100108 , max_statement_time = {statement_seconds} */"
+            f" /*!80000 , max_execution_time = {statement_seconds * 1000:.0f} */",
         }
         # The address may name either server; the driver tells which one answered.
         url = make_url(url).set(drivername="mysql+asyncmy").render_as_string(hide_password=False)

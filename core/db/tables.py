@@ -22,7 +22,7 @@ from sqlalchemy import (
     Text,
 )
 
-from core.db.types import Id, Instant
+from core.db.types import Id, Instant, LongBytes
 
 metadata = MetaData(
     naming_convention={
@@ -192,7 +192,7 @@ dead_letter = Table(
     Column("position", BigInteger, nullable=False, comment="Its position there"),
     Column("event_id", String(64), comment="Event id if it could be told"),
     Column("reason", Text, nullable=False, comment="Why it could not be applied, without personal data"),
-    Column("payload", LargeBinary(2**24 - 1), nullable=False, comment="The bytes as they came"),
+    Column("payload", LongBytes, nullable=False, comment="The bytes as they came"),
     Column("received_at", Instant(), nullable=False, comment="When the callback came in"),
     Column("recorded_at", Instant(), nullable=False, comment="When it was set aside"),
     Column("resolved_at", Instant(), comment="When it was replayed or dropped"),

@@ -5,12 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import String
+from sqlalchemy import LargeBinary, String
 from sqlalchemy.dialects.mysql import DATETIME as MYSQL_DATETIME
+from sqlalchemy.dialects.mysql import MEDIUMBLOB
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import DateTime, TypeDecorator, TypeEngine
 
 ID_LENGTH = 128
+
+LongBytes = LargeBinary().with_variant(MEDIUMBLOB(), "mysql", "mariadb")
+"""Bytes up to 16 MiB; MySQL's and MariaDB's plain BLOB ends at 64 KiB."""
 
 
 class Id(TypeDecorator[str]):

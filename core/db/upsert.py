@@ -21,6 +21,7 @@ def upsert(dialect: str, table: Table, changes: Changes) -> Insert:
 
     ``changes(old, new)`` returns (column, expression) pairs. MySQL evaluates them from left to right and sees
     what it has assigned already, the others see the old row only: name a column before its inputs change.
+    They are made of columns only, without values: MySQL's driver has no place for those in a list of rows.
     Rows of one statement must not repeat a key (PostgreSQL refuses that), and go in key order against deadlocks.
     """
     old: Any = table.c
@@ -38,14 +39,16 @@ def upsert(dialect: str, table: Table, changes: Changes) -> Insert:
     )
 
 
-def insert_ignore(dialect: str, table: Table) -> Insert:
+def insert_ignore(dialect: str, table: Table, key: Sequence[str] = ()) -> Insert:
     """INSERT that leaves a row with the same primary key as it is, to be executed with a list of rows.
 
-    Not MySQL's INSERT IGNORE, which would also swallow values that do not fit.
+    ``key`` names the columns of another unique index that decides instead. Not MySQL's INSERT IGNORE, which would also
+    swallow values that do not fit.
     """
+    columns = [table.c[name] for name in key] or list(table.primary_key)
     if dialect == "mysql":
         first = next(iter(table.primary_key))
         return mysql_insert(table).on_duplicate_key_update([(first.name, first)])
     if dialect == "postgresql":
-        return postgresql_insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key))
-    return sqlite_insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key))
+        return postgresql_insert(table).on_conflict_do_nothing(index_elements=columns)
+    return sqlite_insert(table).on_conflict_do_nothing(index_elements=columns)

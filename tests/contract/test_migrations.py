@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,21 +20,17 @@ from core import schema
 from core.db.engine import Database
 from core.db.tables import ALL_TABLES, metadata
 from core.schema import SchemaOutdated, require_current
-from tests.support.databases import KINDS, empty_database
+from tests.support.databases import MakeDatabase
 from wecom_crm.migrate import alembic_config, migrate
 
 pytestmark = pytest.mark.asyncio
 
-
-@pytest_asyncio.fixture(params=KINDS)
-async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    async with empty_database(request.param, tmp_path) as address:
-        yield address
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest_asyncio.fixture
-async def db(url: str) -> AsyncIterator[Database]:
-    database = Database(url)
+async def db(database_url: str) -> AsyncIterator[Database]:
+    database = Database(database_url)
     yield database
     await database.close()
 
@@ -77,12 +74,9 @@ async def test_the_tables_are_those_of_the_metadata(db: Database) -> None:
     assert differences == []
 
 
-async def test_and_the_database_describes_both_in_the_same_words(
-    db: Database, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
+async def test_and_the_database_describes_both_in_the_same_words(db: Database, make_database: MakeDatabase) -> None:
     await migrate(db)
-    kind = request.node.callspec.params["url"]
-    async with empty_database(kind, tmp_path) as other_url:
+    async with make_database() as other_url:
         other = Database(other_url)
         async with other.write() as conn:
             await conn.run_sync(metadata.create_all)
@@ -116,10 +110,27 @@ async def test_a_second_time_changes_nothing(db: Database) -> None:
     assert await migrate(db) == (schema.CURRENT, schema.CURRENT)
 
 
-async def test_two_at_once(url: str, db: Database) -> None:
-    other = Database(url)
-    await asyncio.gather(migrate(db), migrate(other))
-    await other.close()
+_MIGRATE = """
+import asyncio, sys
+from core.db.engine import Database
+from wecom_crm.migrate import migrate
+
+async def main():
+    db = Database(sys.argv[1])
+    await migrate(db)
+    await db.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_two_at_once(database_url: str, db: Database) -> None:
+    # Two processes, as in life: alembic keeps its context in a module, so one process can't even run two.
+    both = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", _MIGRATE, database_url, cwd=PROJECT)
+        for _ in range(2)
+    ]
+    assert [await process.wait() for process in both] == [0, 0]
     await require_current(db)
 
 

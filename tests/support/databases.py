@@ -1,44 +1,58 @@
-"""An empty database of each kind: SQLite always, the servers where an address is given.
-
-WECOM_CRM_TEST_POSTGRES and WECOM_CRM_TEST_MARIADB are addresses (``postgresql+asyncpg://…``, ``mysql+asyncmy://…``)
-of a user who may create databases; each use gets a database of its own that is dropped at the end.
-"""
+"""An empty database of each kind: a file for SQLite; on a server one of its own that is dropped at the end."""
 
 from __future__ import annotations
 
-import os
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from sqlalchemy import make_url, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-_SERVERS = {"postgresql": "WECOM_CRM_TEST_POSTGRES", "mariadb": "WECOM_CRM_TEST_MARIADB"}
+KINDS = ("sqlite", "postgresql", "mariadb")
 
-KINDS = ("sqlite", *(kind for kind, variable in _SERVERS.items() if os.environ.get(variable)))
+MakeDatabase = Callable[[], AbstractAsyncContextManager[str]]
+"""Each call makes one more empty database and gives its address."""
 
 
 @asynccontextmanager
-async def empty_database(kind: str, folder: Path) -> AsyncIterator[str]:
-    """The address of a new, empty database of this kind."""
-    if kind == "sqlite":
-        yield f"sqlite+aiosqlite:///{folder / f'{secrets.token_hex(4)}.db'}"
-        return
-    server = make_url(os.environ[_SERVERS[kind]])
+async def database_in(folder: Path) -> AsyncIterator[str]:
+    """The address of a new SQLite database in this folder."""
+    yield f"sqlite+aiosqlite:///{folder / f'{secrets.token_hex(4)}.db'}"
+
+
+@asynccontextmanager
+async def database_on(server: str) -> AsyncIterator[str]:
+    """The address of a new, empty database on this server, for whose user ``server`` is the address."""
     name = f"wecom_crm_{secrets.token_hex(6)}"
-    await _run(server.render_as_string(hide_password=False), f"CREATE DATABASE {name}")
+    async with administration(server) as conn:
+        await conn.execute(text(f"CREATE DATABASE {name}"))
     try:
-        yield server.set(database=name).render_as_string(hide_password=False)
+        yield make_url(server).set(database=name).render_as_string(hide_password=False)
     finally:
-        await _run(server.render_as_string(hide_password=False), f"DROP DATABASE {name}")
+        async with administration(server) as conn:
+            if conn.dialect.name == "postgresql":
+                await conn.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+            else:
+                # A transaction that a test left open would hold this up for a day.
+                await conn.execute(text("SET lock_wait_timeout = 10"))
+                await conn.execute(text(f"DROP DATABASE {name}"))
 
 
-async def _run(url: str, statement: str) -> None:
-    engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
+async def server_version(server: str) -> str:
+    """What the server calls itself."""
+    async with administration(server) as conn:
+        is_postgres = conn.dialect.name == "postgresql"
+        return str((await conn.execute(text("SHOW server_version" if is_postgres else "SELECT version()"))).scalar())
+
+
+@asynccontextmanager
+async def administration(server: str) -> AsyncIterator[AsyncConnection]:
+    """A connection outside any transaction, for what no product code does: CREATE DATABASE, KILL."""
+    engine = create_async_engine(server, isolation_level="AUTOCOMMIT")
     try:
         async with engine.connect() as conn:
-            await conn.execute(text(statement))
+            yield conn
     finally:
         await engine.dispose()
