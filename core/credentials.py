@@ -56,17 +56,7 @@ class CredentialStore:
         t = credential.c
         async with self._writing() as conn:
             now = await self._database.clock(conn)
-            await conn.execute(
-                insert_ignore(self._database.dialect, credential),
-                [
-                    {
-                        "corpid": secret.corpid,
-                        "name": secret.name,
-                        "kind": kind,
-                        "fingerprint": secret.fingerprint,
-                    }
-                ],
-            )
+            await self._insert(conn, secret, kind)
             taken = await conn.execute(
                 update(credential)
                 .where(_row(secret, kind), or_(t.leased_until.is_(None), t.leased_until < now))
@@ -78,6 +68,8 @@ class CredentialStore:
         """See ``TokenStore``."""
         async with self._writing() as conn:
             now = await self._database.clock(conn)
+            # There is no row when the database was away at the time of the lease.
+            await self._insert(conn, secret, kind)
             await conn.execute(
                 update(credential)
                 .where(_row(secret, kind))
@@ -97,6 +89,7 @@ class CredentialStore:
         """See ``TokenStore``."""
         async with self._writing() as conn:
             now = await self._database.clock(conn)
+            await self._insert(conn, secret, kind)
             await conn.execute(
                 update(credential)
                 .where(_row(secret, kind))
@@ -120,6 +113,10 @@ class CredentialStore:
                 .values(leased_until=None, leased_by=None)
             )
 
+    async def _insert(self, conn: AsyncConnection, secret: Secret, kind: str) -> None:
+        row = {"corpid": secret.corpid, "name": secret.name, "kind": kind, "fingerprint": secret.fingerprint}
+        await conn.execute(insert_ignore(self._database.dialect, credential), [row])
+
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncConnection]:
         with _Passing():
@@ -141,9 +138,9 @@ class CredentialStore:
         return nonce + tag + text
 
     def _open(self, secret: Secret, kind: str, sealed: bytes) -> str | None:
-        cipher = AES.new(self._key, AES.MODE_GCM, nonce=sealed[:_NONCE])
-        cipher.update(_place(secret, kind))
         try:
+            cipher = AES.new(self._key, AES.MODE_GCM, nonce=sealed[:_NONCE])
+            cipher.update(_place(secret, kind))
             return cipher.decrypt_and_verify(sealed[_NONCE + _TAG :], sealed[_NONCE : _NONCE + _TAG]).decode()
         except ValueError:
             _log.warning("credential.unreadable", corpid=secret.corpid, name=secret.name, kind=kind)

@@ -103,7 +103,7 @@ def interpret(corpid: str, callback: str, received_at: int, document: bytes) -> 
         userid=event.userid,
         create_time=_seconds(event.create_time, received_at),
         received_at=received_at,
-        leaves=tuple(leaf for leaf in event.kept_leaves if leaf[0] not in _NEVER_KEPT),
+        leaves=tuple(leaf for leaf in event.kept_leaves if leaf[0].rpartition("/")[2] not in _NEVER_KEPT),
     )
 
 
@@ -137,7 +137,7 @@ def decode(value: bytes) -> Envelope:
         if schema != SCHEMA:
             raise EnvelopeUnreadable(f"schema {schema} is not known to this release")
         return _decoder.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EnvelopeUnreadable("not an envelope") from error
 
 

@@ -106,17 +106,20 @@ class Budget:
 
     def accepted(self) -> None:
         """A call went through."""
-        self._blocks = 0
+        if self._clock() >= self._blocked_until:
+            # Not one that was under way when the block began: that says nothing about its end.
+            self._blocks = 0
         if self._at_once < self._most_at_once and self._clock() >= self._shrunk_until:
             self._at_once = min(self._most_at_once, self._at_once * 2)
             self._shrunk_until = self._clock() + _SHRUNK_SECONDS
             self._wake()
 
     def _admits(self, share: str) -> bool:
-        part = SHARES[share]
         self._fill()
-        limit = max(1, int(self._at_once * part))
-        return self._in_use < limit and self._left - 1 >= self._capacity * (1 - part)
+        return self._has_room(share) and self._left - 1 >= self._capacity * (1 - SHARES[share])
+
+    def _has_room(self, share: str) -> bool:
+        return self._in_use < max(1, int(self._at_once * SHARES[share]))
 
     def _fill(self) -> None:
         now = self._clock()
@@ -148,8 +151,8 @@ class Budget:
                 break
         for entry in kept:
             heapq.heappush(self._waiting, entry)
-        if self._waiting and self._in_use == 0 and self._timer is None:
-            # Nobody will give a turn back, so it is the rate that is used up.
+        if self._waiting and self._timer is None and self._has_room(self._waiting[0][2].share):
+            # It is the rate that is used up, and that comes back by itself, whether anybody gives a turn back or not.
             self._timer = asyncio.get_running_loop().call_later(60 / self._capacity, self._tick)
 
     def _tick(self) -> None:

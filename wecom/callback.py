@@ -28,6 +28,7 @@ _FAMILIES: Mapping[str, Parse] = {
 # The one shape that the platform sends. What is found here is covered by the signature, so taking it without parsing
 # the document can't be made use of; any other shape goes through the parser.
 _ENCRYPT = re.compile(rb"<Encrypt><!\[CDATA\[([A-Za-z0-9+/=]+)\]\]></Encrypt>")
+_OPENING = b"<Encrypt"
 
 
 def encrypt_of(body: bytes) -> bytes:
@@ -35,9 +36,8 @@ def encrypt_of(body: bytes) -> bytes:
     try:
         # Before any search: a document that declares entities is no delivery, whatever else it holds.
         refuse_doctype(body)
-        found = _ENCRYPT.findall(body)
-        if len(found) == 1:
-            return bytes(found[0])
+        if body.count(_OPENING) == 1 and (found := _ENCRYPT.search(body)):
+            return found[1]
         texts = [text for path, text in leaves(parse(body)) if path == "Encrypt" and text]
     except XmlRefused as error:
         raise CallbackMalformed(error.reason) from None
@@ -90,11 +90,16 @@ def open_delivery(cryptos: Iterable[CallbackCrypto], query: Mapping[str, str], b
 def open_ciphertext(
     cryptos: Iterable[CallbackCrypto], signature: str, timestamp: str, nonce: str, encrypt: bytes
 ) -> bytes:
-    """Decrypt with the first pair whose signature is right. Raises ``CallbackRejected``."""
+    """Decrypt with the first pair that fits. Raises ``CallbackRejected``, the same for every reason."""
+    reason = "signature"
     for crypto in cryptos:
         if crypto.verify(signature, timestamp, nonce, encrypt):
-            return crypto.decrypt(encrypt)
-    raise CallbackRejected("signature")
+            try:
+                return crypto.decrypt(encrypt)
+            except CallbackRejected as error:
+                # The key is not part of the signature: another pair with the same Token may still fit.
+                reason = error.reason
+    raise CallbackRejected(reason)
 
 
 def seal_delivery(

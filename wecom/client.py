@@ -18,7 +18,7 @@ import aiohttp
 
 from wecom.budgets import Budgets
 from wecom.errcodes import TOKEN_REJECTED, error_of
-from wecom.errors import ApiError, RateLimited, RequestRefused, Retry, TokenRejected, TooConcurrent
+from wecom.errors import RateLimited, RequestRefused, Retry, TokenRejected, TooConcurrent
 from wecom.tokens import ACCESS_TOKEN, Secret, TokenKeeper, TokenStore
 
 PREFIX = "/cgi-bin/"
@@ -26,10 +26,13 @@ GETTOKEN = "gettoken"
 LARGEST_ANSWER = 16 * 2**20
 _LONGEST_DETAIL = 300
 _SHORTEST_LIFE = 30.0
+_LONGEST_LIFE = 86_400.0
 
-# What JSON may carry and a database may not: NUL, and half of a surrogate pair.
-_UNCLEAN = re.compile(rb"\\u0000|\\u[dD][89a-fA-F]|\x00")
+# What JSON may carry and a database may not: NUL, and half of a surrogate pair (escaped, or as three bytes that are
+# no UTF-8, which json reads all the same).
+_UNCLEAN = re.compile(rb"\\u0000|\\u[dD][89a-fA-F]|\x00|\xed[\xa0-\xbf]")
 _NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
+_CODE = re.compile(r"-?[0-9]{1,9}")
 
 
 class Observer(Protocol):
@@ -103,16 +106,17 @@ class WeComClient:
         if secret is None:
             raise LookupError(f"corp {corpid} has no secret {secret_name} in the configuration")
         budget = self._budgets.of(corpid, api)
-        try:
-            async with budget.turn(share):
+        async with budget.turn(share):
+            try:
                 answer = await self._with_token(secret, api, params or {}, json)
-        except RateLimited as error:
-            if error.api != api:
+            except RateLimited as error:
+                if error.api != api:
+                    raise
+                raise RateLimited(api, error.errcode, error.detail, budget.block()) from None
+            except TooConcurrent as error:
+                if error.api == api:
+                    budget.shrink()
                 raise
-            raise RateLimited(api, error.errcode, error.detail, budget.block()) from None
-        except TooConcurrent:
-            budget.shrink()
-            raise
         budget.accepted()
         return answer
 
@@ -135,14 +139,16 @@ class WeComClient:
         token, lifetime = answer.get(ACCESS_TOKEN), answer.get("expires_in")
         if not isinstance(token, str) or not token:
             raise Retry(GETTOKEN, None, "an answer without access_token")
-        return token, max(_SHORTEST_LIFE, float(lifetime)) if isinstance(lifetime, int | float) else 7200.0
+        if not isinstance(lifetime, int | float):
+            return token, 7200.0
+        return token, float(min(max(_SHORTEST_LIFE, lifetime), _LONGEST_LIFE))
 
     async def _once(self, secret: Secret, api: str, params: Mapping[str, str], json: Any) -> dict[str, Any]:
         began = self._clock()
         outcome = "ok"
         try:
             return await self._ask(secret, api, params, json)
-        except ApiError as error:
+        except BaseException as error:
             outcome = type(error).__name__
             raise
         finally:
@@ -168,18 +174,18 @@ class WeComClient:
             raise Retry(api, None, type(error).__name__) from None
         answer = _parse(api, status, body)
         code = answer.get("errcode", 0)
-        if isinstance(code, str) and code.lstrip("-").isdecimal():
+        if isinstance(code, str) and _CODE.fullmatch(code):
             code = int(code)
         if not isinstance(code, int):
             raise Retry(api, None, "an answer whose errcode is no number")
         if code:
             # Support asks for the whole errmsg (hint, IP); what we sent must not come back with it.
-            detail = str(answer.get("errmsg", ""))[:_LONGEST_DETAIL]
+            detail = str(answer.get("errmsg", ""))
             for sent in (secret.value, params.get(ACCESS_TOKEN, "")):
                 detail = detail.replace(sent, "***") if sent else detail
-            raise error_of(api, code, detail)
-        if status >= 400:
-            kind = Retry if status >= 500 or status in {408, 429} else RequestRefused
+            raise error_of(api, code, detail[:_LONGEST_DETAIL])
+        if status >= 300:
+            kind = RequestRefused if 400 <= status < 500 and status not in {408, 429} else Retry
             raise kind(api, None, f"HTTP {status}")
         return answer
 
@@ -198,12 +204,13 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
 def _parse(api: str, status: int, body: bytes) -> dict[str, Any]:
     try:
         answer = json_.loads(body)
+        if _UNCLEAN.search(body):
+            answer = _clean(answer)
     except (ValueError, RecursionError):
         raise Retry(api, None, f"HTTP {status} and no JSON") from None
     if not isinstance(answer, dict):
         raise Retry(api, None, f"HTTP {status} and no JSON object")
-    cleaned: dict[str, Any] = _clean(answer) if _UNCLEAN.search(body) else answer
-    return cleaned
+    return answer
 
 
 def _clean(value: Any) -> Any:

@@ -44,14 +44,14 @@ class CallbackCrypto:
 
     def signature(self, timestamp: str, nonce: str, encrypt: str | bytes) -> str:
         """The 40 hex digits that ``msg_signature`` must be."""
-        text = encrypt.encode() if isinstance(encrypt, str) else encrypt
-        joined = b"".join(sorted((self._token, timestamp.encode(), nonce.encode(), text)))
+        text = _bytes(encrypt) if isinstance(encrypt, str) else encrypt
+        joined = b"".join(sorted((self._token, _bytes(timestamp), _bytes(nonce), text)))
         return hashlib.sha1(joined, usedforsecurity=False).hexdigest()
 
     def verify(self, signature: str, timestamp: str, nonce: str, encrypt: bytes) -> bool:
         """Whether the signature is right, in time that tells nothing about where it is wrong."""
         expected = self.signature(timestamp, nonce, encrypt)
-        return hmac.compare_digest(expected.encode(), signature.encode("utf-8", "surrogatepass"))
+        return hmac.compare_digest(expected.encode(), _bytes(signature))
 
     def decrypt(self, encrypt: bytes) -> bytes:
         """The message of a ciphertext whose signature was verified. Raises ``CallbackRejected``."""
@@ -82,3 +82,8 @@ class CallbackCrypto:
         pad = BLOCK - len(plain) % BLOCK
         cipher = AES.new(self._key, AES.MODE_CBC, self._key[:16])
         return base64.b64encode(cipher.encrypt(plain + bytes((pad,)) * pad)).decode()
+
+
+def _bytes(text: str) -> bytes:
+    # Whatever a query string may hold: half of a surrogate pair is a wrong signature, not an error of its own.
+    return text.encode("utf-8", "surrogatepass")

@@ -13,6 +13,7 @@ GET = "externalcontact/get"
 _LONGEST_ID = 128
 _LONGEST_TEXT = 10_000
 _MOST_PAGES = 200
+_LAST_SECOND = 253_402_300_799  # of the year 9999, the last that a date can have
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +74,19 @@ async def read_customer(
     for _ in range(_MOST_PAGES):
         answer = await client.call(corpid, secret_name, GET, params=params, share=share)
         contact = contact or _table(answer.get("external_contact"))
-        for entry in answer.get("follow_user") or ():
+        followers = answer.get("follow_user")
+        if not isinstance(followers, list | None):
+            raise Retry(GET, None, "followers that are no list")
+        for entry in followers or ():
             follow = _follow(entry)
             if follow is not None:
                 follows[follow.userid] = follow
         cursor = answer.get("next_cursor")
-        if not isinstance(cursor, str) or not cursor:
+        if not cursor:
             break
+        if not isinstance(cursor, str):
+            # Not the end: followers of the next page would be taken for gone.
+            raise Retry(GET, None, "a cursor that is no text")
         if cursor in cursors:
             raise Retry(GET, None, "the same cursor twice")
         cursors.add(cursor)
@@ -109,12 +116,12 @@ def _follow(entry: Any) -> Follow | None:
     userid = _id(table, "userid") if table else None
     if table is None or not userid:
         return None
-    tags = [_table(tag) for tag in table.get("tags") or ()]
+    tags = [_table(tag) for tag in _list(table.get("tags"))]
     return Follow(
         userid=userid.lower(),
         remark=_text(table, "remark"),
         description=_text(table, "description"),
-        createtime=_number(table, "createtime", 2**62),
+        createtime=_moment(table, "createtime"),
         tags=tuple(
             FollowTag(
                 _text(tag, "group_name"), _text(tag, "tag_name"), _number(tag, "type"), _id(tag, "tag_id") or None
@@ -123,7 +130,7 @@ def _follow(entry: Any) -> Follow | None:
             if tag is not None
         ),
         remark_corp_name=_text(table, "remark_corp_name"),
-        remark_mobiles=tuple(str(mobile) for mobile in table.get("remark_mobiles") or ()),
+        remark_mobiles=tuple(mobile for mobile in _list(table.get("remark_mobiles")) if isinstance(mobile, str)),
         oper_userid=_id(table, "oper_userid"),
         add_way=_number(table, "add_way"),
         state=_text(table, "state"),
@@ -136,6 +143,10 @@ def _follow(entry: Any) -> Follow | None:
 
 def _table(value: Any) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _text(table: Mapping[str, Any], name: str) -> str | None:
@@ -151,3 +162,8 @@ def _id(table: Mapping[str, Any], name: str) -> str | None:
 def _number(table: Mapping[str, Any], name: str, largest: int = 2**31 - 1) -> int | None:
     value = table.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= largest else None
+
+
+def _moment(table: Mapping[str, Any], name: str) -> int | None:
+    value = _number(table, name, _LAST_SECOND)
+    return value if value is not None and value >= 0 else None

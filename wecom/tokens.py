@@ -25,6 +25,7 @@ _EARLY_SECONDS = 300.0
 _EARLY_SHARE = 0.1
 _REFUSED = (600.0, 1200.0, 2400.0, 3600.0)
 _FRUITLESS = (1.0, 5.0, 30.0, 60.0, 300.0)
+_HELD = (1.0, 2.0, 5.0, 10.0, 30.0)
 _LOOK_AGAIN = 0.2
 
 
@@ -98,6 +99,9 @@ class _Slot:
     refusals: int = 0
     fruitless: int = 0
     fruitless_until: float = 0.0
+    rejected: str | None = None
+    failures: int = 0
+    held_until: float = 0.0
 
 
 class TokenKeeper:
@@ -132,7 +136,7 @@ class TokenKeeper:
                 return slot.value
             old, expires = slot.value, slot.expires
             try:
-                return await self._renew(secret, slot, None)
+                return await self._renew(secret, slot)
             except Retry:
                 # Early renewal has time: the old one still works.
                 if old is not None and self._clock() < expires:
@@ -147,8 +151,9 @@ class TokenKeeper:
                 return slot.value
             if self._clock() < slot.fruitless_until:
                 raise TokenRejected(self._api, None, "new tokens are rejected too; waiting before the next")
-            slot.value = None
-            return await self._renew(secret, slot, rejected)
+            # Kept until there is another, so that nobody takes the rejected one from the store meanwhile.
+            slot.value, slot.rejected = None, rejected
+            return await self._renew(secret, slot)
 
     def fruitless(self, secret: Secret) -> None:
         """A token that was fetched for a rejected one was rejected too: the next one has to wait."""
@@ -167,15 +172,33 @@ class TokenKeeper:
     def _slot(self, secret: Secret) -> _Slot:
         return self._slots.setdefault((secret.corpid, secret.name), _Slot())
 
-    async def _renew(self, secret: Secret, slot: _Slot, rejected: str | None) -> str:
+    async def _renew(self, secret: Secret, slot: _Slot) -> str:
         self._raise_refusal(slot)
+        if self._clock() < slot.held_until:
+            # Who waited for the attempt that failed shares its end: each with an attempt of its own would be a loop,
+            # and the last of fifty would wait for fifty time-outs.
+            raise Retry(self._api, None, "failed a moment ago, not asked again yet")
+        try:
+            return await self._obtain(secret, slot)
+        except Retry:
+            slot.held_until = self._clock() + _HELD[min(slot.failures, len(_HELD) - 1)]
+            slot.failures += 1
+            raise
+
+    async def _obtain(self, secret: Secret, slot: _Slot) -> str:
         leased = False
         try:
             deadline = self._clock() + LEASE_SECONDS
-            while not leased:
-                if self._adopt(slot, await self._store.load(secret, self._kind), rejected):
+            while True:
+                adopted = self._adopt(slot, await self._store.load(secret, self._kind))
+                if leased and (adopted or self._refused_for(slot) > 0):
+                    await self._quietly(self._store.release(secret, self._kind))
+                if adopted:
                     return slot.value or ""
                 self._raise_refusal(slot)
+                if leased:
+                    break
+                # With the lease it looks once more: the one before may have finished between the look and the lease.
                 leased = await self._store.lease(secret, self._kind, LEASE_SECONDS)
                 if not leased:
                     if self._clock() > deadline:
@@ -183,6 +206,10 @@ class TokenKeeper:
                     await asyncio.sleep(_LOOK_AGAIN)
         except StoreUnavailable:
             leased = False
+        except asyncio.CancelledError:
+            # The lease may have been taken all the same, and the next caller would wait for its end.
+            await self._quietly(self._store.release(secret, self._kind))
+            raise
         try:
             value, lifetime = await self._fetch(secret)
         except (CorpPaused, RateLimited) as error:
@@ -201,7 +228,7 @@ class TokenKeeper:
         await self._quietly(self._store.save(secret, self._kind, value, lifetime))
         return value
 
-    def _adopt(self, slot: _Slot, stored: Stored | None, rejected: str | None) -> bool:
+    def _adopt(self, slot: _Slot, stored: Stored | None) -> bool:
         """Take over what another process stored, if it is of use."""
         if stored is None:
             return False
@@ -209,7 +236,7 @@ class TokenKeeper:
             slot.refused_code = stored.refused_code
             slot.refused_until = self._clock() + stored.refused_for
             return False
-        if stored.value is None or stored.value == rejected or stored.seconds_left <= _early(stored.lifetime):
+        if stored.value is None or stored.value == slot.rejected or stored.seconds_left <= _early(stored.lifetime):
             return False
         self._keep(slot, stored.value, stored.seconds_left, stored.lifetime)
         return True
@@ -219,6 +246,8 @@ class TokenKeeper:
         slot.expires = self._clock() + seconds_left
         slot.renew = slot.expires - _early(lifetime)
         slot.refused_code = None
+        slot.rejected = None
+        slot.failures, slot.held_until = 0, 0.0
 
     async def _refused(self, secret: Secret, slot: _Slot, error: CorpPaused | RateLimited) -> None:
         self._told(secret.corpid, self._kind, "refused")
@@ -228,8 +257,11 @@ class TokenKeeper:
         slot.refused_until = self._clock() + seconds
         await self._quietly(self._store.refuse(secret, self._kind, error.errcode or 0, seconds))
 
+    def _refused_for(self, slot: _Slot) -> float:
+        return 0.0 if slot.refused_code is None else slot.refused_until - self._clock()
+
     def _raise_refusal(self, slot: _Slot) -> None:
-        left = slot.refused_until - self._clock()
+        left = self._refused_for(slot)
         if slot.refused_code is not None and left > 0:
             raise error_of(self._api, slot.refused_code, "refused before, not asked again yet", left)
 

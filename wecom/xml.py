@@ -14,6 +14,7 @@ from lxml import etree
 
 DEEPEST = 16
 MOST_LEAVES = 5000
+LONGEST_PATH = 512
 
 _DOCTYPE = re.compile(rb"<!\s*(?:DOCTYPE|ENTITY)", re.IGNORECASE)
 # What XML 1.0 can't carry: control characters and lone surrogates.
@@ -41,7 +42,14 @@ def parse(document: bytes) -> etree._Element:
     refuse_doctype(document)
     # A new parser each time: lxml's are not to be shared, and the cost is small.
     parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True, remove_pis=True
+        # Whatever the document says of its encoding: one that is declared could hide a DOCTYPE from the search above.
+        encoding="utf-8",
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
     )
     try:
         root = etree.fromstring(document, parser)
@@ -56,15 +64,16 @@ def leaves(root: etree._Element) -> list[tuple[str, str]]:
     """Every element without children, as (path below the root, text), in the document's order.
 
     Paths are names joined by ``/``; text loses the white space around it. Raises ``XmlRefused`` for a document that
-    is deeper or has more leaves than any of the platform's.
+    is deeper, has more leaves or longer paths than any of the platform's.
     """
     found: list[tuple[str, str]] = []
 
     def walk(element: etree._Element, path: str, depth: int) -> None:
-        if depth > DEEPEST or len(found) >= MOST_LEAVES:
-            raise XmlRefused("too large")
         for child in element:
             name = f"{path}/{child.tag}" if path else str(child.tag)
+            # Each leaf has its path: long ones would make gigabytes of a document of a megabyte.
+            if depth >= DEEPEST or len(found) >= MOST_LEAVES or len(name) > LONGEST_PATH:
+                raise XmlRefused("too large")
             if len(child):
                 walk(child, name, depth + 1)
             else:
@@ -97,5 +106,8 @@ def write(pairs: Sequence[tuple[str, str]]) -> bytes:
 
 def _text(text: str) -> str:
     text = _NOT_XML.sub("", text)
-    # As the platform does it; what would end the section early is written the plain way.
-    return escape(text) if "]]>" in text else f"<![CDATA[{text}]]>"
+    # As the platform does it. The plain way for what would end the section early, what a reader would take for a
+    # declaration, and a carriage return, which a section turns into a line feed.
+    if "]]>" in text or "<!" in text or "\r" in text:
+        return escape(text, {"\r": "&#13;"})
+    return f"<![CDATA[{text}]]>"

@@ -146,3 +146,44 @@ async def test_corps_and_paths_do_not_share() -> None:
     budgets.of("ww2", "a").raise_block()
     with pytest.raises(RateLimited):
         budgets.of("ww1", "a").raise_block()
+
+
+async def test_who_waits_for_the_rate_does_not_wait_for_a_slow_call() -> None:
+    clock = Clock()
+    budget = Budget("a", calls_per_minute=6000, clock=clock)
+    slow = Caller(budget, "sidebar")
+    await settle()
+    for _ in range(2999):
+        async with budget.turn("reconcile"):
+            pass
+    waiting = Caller(budget, "reconcile")
+    await settle()
+    assert not waiting.inside.is_set()
+    clock.now += 1
+    async with asyncio.timeout(5):
+        await waiting.inside.wait()
+    assert not slow.leave.is_set()
+    await all_done(slow, waiting)
+
+
+async def test_a_call_from_before_the_block_does_not_make_the_next_one_shorter() -> None:
+    clock = Clock()
+    budget = Budget("a", clock=clock)
+    assert budget.block() == 60
+    budget.accepted()
+    clock.now += 60
+    assert budget.block() == 300
+
+
+async def test_a_block_that_begins_while_one_waits_is_seen() -> None:
+    clock = Clock()
+    budget = Budget("a", at_once=1, clock=clock)
+    first, second = (Caller(budget, "sidebar") for _ in range(2))
+    await settle()
+    budget.block()
+    await first.done()
+    with pytest.raises(RateLimited):
+        await second.task
+    clock.now += 60
+    async with budget.turn("sidebar"):
+        pass

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from wecom.errors import CorpPaused, RateLimited, Retry, TokenRejected
+from wecom.errors import CorpPaused, RateLimited, RequestRefused, Retry, TokenRejected
 from wecom.tokens import Secret, Stored, StoreUnavailable, TokenKeeper
 
 pytestmark = pytest.mark.asyncio
@@ -267,3 +267,117 @@ async def test_a_secret_shows_itself_nowhere() -> None:
     assert "s3cret" not in repr(SECRET)
     assert "s3cret" not in SECRET.fingerprint
     assert "value" not in repr(Stored("token"))
+
+
+async def test_who_waited_for_a_failed_fetch_shares_its_end(
+    make: Callable[[], TokenKeeper], platform: Platform, clock: Clock
+) -> None:
+    keeper = make()
+    platform.gate, platform.error = asyncio.Event(), Retry("gettoken", None, "TimeoutError")
+    waiting = [asyncio.create_task(keeper.get(SECRET)) for _ in range(50)]
+    await asyncio.sleep(0)
+    platform.gate.set()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(result) for result in results} == {Retry}
+    assert platform.asked == ["ww1"], "an attempt for each would be a loop, and the last would wait for fifty time-outs"
+    platform.error = None
+    assert await keeper.get(OTHER) == "token-ww2-2"
+    clock.now += 1.0
+    assert await keeper.get(SECRET) == "token-ww1-3"
+
+
+async def test_failed_fetches_slow_down_and_recover(
+    make: Callable[[], TokenKeeper], platform: Platform, clock: Clock
+) -> None:
+    keeper = make()
+    platform.error = Retry("gettoken", None, "away")
+    for wait in (1.0, 2.0, 5.0, 10.0, 30.0, 30.0):
+        asked = len(platform.asked)
+        for _ in range(3):
+            with pytest.raises(Retry):
+                await keeper.get(SECRET)
+        assert len(platform.asked) == asked + 1
+        clock.now += wait
+    platform.error = None
+    token = await keeper.get(SECRET)
+    platform.error = Retry("gettoken", None, "away")
+    with pytest.raises(Retry):
+        await keeper.replace(SECRET, token)
+    platform.error = None
+    clock.now += 1.0
+    assert await keeper.replace(SECRET, token) != token
+
+
+async def test_early_renewals_that_fail_are_not_tried_by_every_call(
+    make: Callable[[], TokenKeeper], platform: Platform, clock: Clock
+) -> None:
+    keeper = make()
+    await keeper.get(SECRET)
+    clock.now += 7200 - 100
+    platform.error = Retry("gettoken", None, "away")
+    for _ in range(10):
+        assert await keeper.get(SECRET) == "token-ww1-1"
+    assert len(platform.asked) == 2
+
+
+async def test_an_unknown_refusal_is_not_asked_in_a_loop(make: Callable[[], TokenKeeper], platform: Platform) -> None:
+    platform.error = RequestRefused("gettoken", 41004, "appsecret missing")
+    keeper = make()
+    for _ in range(10):
+        with pytest.raises(Retry):
+            await keeper.get(SECRET)
+    assert len(platform.asked) == 1
+
+
+async def test_after_a_failed_renewal_the_dead_token_is_not_taken_from_the_store(
+    make: Callable[[], TokenKeeper], platform: Platform, clock: Clock
+) -> None:
+    keeper = make()
+    dead = await keeper.get(SECRET)
+    platform.error = Retry("gettoken", None, "away")
+    with pytest.raises(Retry):
+        await keeper.replace(SECRET, dead)
+    platform.error = None
+    clock.now += 1.0
+    assert await keeper.get(SECRET) == "token-ww1-3"
+
+
+async def test_a_holder_that_died_is_waited_for_and_then_replaced(
+    platform: Platform, store: SharedStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its lease runs out by the store's clock while the next one looks again and again.
+    monkeypatch.setattr("wecom.tokens._LOOK_AGAIN", 0)
+    looks = 0
+
+    class Dying(SharedStore):
+        async def load(self, secret: Secret, kind: str) -> Stored | None:
+            nonlocal looks
+            looks += 1
+            clock.now += 1.0
+            if looks == 20:
+                self.leased.clear()
+            return await super().load(secret, kind)
+
+    dying = Dying(clock)
+    assert await dying.lease(SECRET, "access_token", 20)
+    keeper = TokenKeeper("access_token", "gettoken", platform.fetch, dying, lambda *_: None, clock)
+    assert await keeper.get(SECRET) == "token-ww1-1"
+    assert 20 <= looks <= 22
+
+
+async def test_one_that_fetches_for_ever_is_not_waited_for_for_ever(
+    platform: Platform, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wecom.tokens._LOOK_AGAIN", 0)
+
+    class Busy(SharedStore):
+        async def lease(self, secret: Secret, kind: str, seconds: float) -> bool:
+            clock.now += 1.0
+            return False
+
+    keeper = TokenKeeper("access_token", "gettoken", platform.fetch, Busy(clock), lambda *_: None, clock)
+    began = clock.now
+    results = await asyncio.gather(*(keeper.get(SECRET) for _ in range(20)), return_exceptions=True)
+    assert {type(result) for result in results} == {Retry}
+    assert clock.now - began < 30, "together, not one after the other"
+    assert platform.asked == []
