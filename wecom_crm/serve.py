@@ -87,12 +87,14 @@ def _ingest(settings: Settings, log: EmbeddedLog, health: Health, metrics: Metri
     service = settings.service
     keys = KeyRing.from_settings(settings)
 
+    part = health.component("ingest")
+
     def ready(host: str, port: int) -> None:
-        health.component("ingest").ok()
+        part.ok()
         _log.info("ingest.listening", host=host, port=port)
 
     async def run(stopping: asyncio.Event) -> None:
-        app = create_app(keys, log, metrics, answer_503=service.answer_503)
+        app = create_app(keys, log, metrics, part, answer_503=service.answer_503)
         with _port(service.host, service.port, "port"):
             await serve_callbacks(app, service.host, service.port, stopping, ready=ready)
 
