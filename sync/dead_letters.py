@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.tables import dead_letter
 from core.db.types import ID_LENGTH
+from core.db.upsert import insert_ignore
 from core.eventlog.base import Record
 
 
@@ -33,13 +35,22 @@ class DeadLetter:
 
 
 class Ceiling:
-    """Counts in memory: at most ``run`` in a row, and ``share`` of the last ``window``."""
+    """Counts in memory: at most ``run`` in a row, and ``share`` of the last ``window``.
+
+    What a batch would add is tried on a copy, which replaces the original once the batch is committed.
+    """
 
     def __init__(self, run: int, share: float = 1.0, window: int = 1000) -> None:
         self._run_limit = run
         self._limit = share * window
         self._recent: deque[bool] = deque(maxlen=window)
         self._run = 0
+
+    def copy(self) -> Ceiling:
+        """One that counts on from here by itself."""
+        other = copy(self)
+        other._recent = self._recent.copy()
+        return other
 
     def note(self, failed: bool) -> None:
         """Count one; raises ``TooManyDeadLetters`` above the ceiling."""
@@ -51,11 +62,16 @@ class Ceiling:
             )
 
 
-async def set_aside(conn: AsyncConnection, log_id: str, letters: Sequence[DeadLetter], now: datetime) -> None:
-    """Write them in the caller's transaction, so that each is there exactly if the position moved past it."""
+async def set_aside(
+    conn: AsyncConnection, dialect: str, log_id: str, letters: Sequence[DeadLetter], now: datetime
+) -> None:
+    """Write them in the caller's transaction, so that each is there if the position moved past it.
+
+    One that is there already stays as it is: somebody set the position back to have a stretch applied again.
+    """
     if letters:
         await conn.execute(
-            dead_letter.insert(),
+            insert_ignore(dialect, dead_letter, ("log_id", "partition", "position")),
             [
                 {
                     "corpid": letter.corpid[:ID_LENGTH],

@@ -59,16 +59,20 @@ class Effect:
 
 
 def effect_of(event: Envelope) -> Effect:
-    """Raises ``EventUnusable`` for an event of our family that lacks what it needs."""
+    """Raises ``EventUnusable`` for an event that no row can hold, or one of our family that lacks what it needs."""
     for name, value in (("object", event.object_id), ("member", event.userid), ("corp", event.corpid)):
         if value is not None and len(value) > ID_LENGTH:
             raise EventUnusable(f"the {name} id has more than {ID_LENGTH} characters")
+    try:
+        moment = datetime.fromtimestamp(event.create_time, UTC)
+        datetime.fromtimestamp(event.received_at / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise EventUnusable("the time is no date") from None
     changes = _ADDS | _LOOK | {_EMPLOYEE_LOSS, _CUSTOMER_LOSS}
     if event.event != FAMILY or event.change not in changes:
         return Effect(known=False)
     if not event.object_id:
         raise EventUnusable(f"{event.change} names no customer")
-    moment = datetime.fromtimestamp(event.create_time, UTC)
     facts: Facts | None = None
     transferred = event.change == _EMPLOYEE_LOSS and event.leaf("Source") == _TRANSFER_SOURCE
     if event.change in _ADDS:

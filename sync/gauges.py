@@ -28,9 +28,7 @@ async def measure_pending(database: Database, metrics: Metrics, corpids: Sequenc
         metrics.pending_oldest_seconds.labels(corpid).set(max(0.0, overdue))
 
 
-async def keep_measuring(
-    database: Database, metrics: Metrics, corpids: Sequence[str], stopping: asyncio.Event
-) -> None:
+async def keep_measuring(database: Database, metrics: Metrics, corpids: Sequence[str], stopping: asyncio.Event) -> None:
     """Set them again and again until told to stop; a database that is away leaves them as they are."""
     while not stopping.is_set():
         try:

@@ -4,7 +4,7 @@
 
     event ──▶ first ──▶ (changed, alone, not read lately) ──────────────▶ done
                 │
-                ├──▶ confirm: 5 s after the last event, because the API may have lagged ──▶ done
+                ├──▶ confirm: 5 s after the last event unless read so late, as the API may have lagged ──▶ done
                 ├──▶ unseen: a relation that should stand was not listed: 2 s, 10 s, 60 s, 10 min ──▶ done
                 └──▶ recheck: after a transfer, which the API shows with hours of delay: 1 min, 25 h ──▶ done
 
@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, delete, func, literal, or_, select, update
+from sqlalchemy import and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.tables import pending_read
-from core.db.types import Instant
 from core.db.upsert import Columns, upsert
 from sync.facts import Effect
 from sync.store import Written
@@ -65,21 +64,28 @@ class Next:
     reason: str | None = None
     recheck_at: datetime | None = None
     recheck_last_at: datetime | None = None
+    events: int = 0
 
 
 def plan(claim: Claim, written: Written, now: datetime) -> Next | None:
     """What comes after a read that brought an answer; None: the object is done."""
-    rechecks = (claim.recheck_at, claim.recheck_last_at)
+    # This read began when the row was due, so it was the recheck if the time for that has come.
+    left = [moment for moment in (claim.recheck_at, claim.recheck_last_at) if moment is not None and moment > now]
+    rechecks = (left[0] if left else None, left[1] if left[1:] else None)
     recent = [since for since in written.unseen.values() if now - since < UNSEEN_FOR_LONG]
     step = claim.attempts if claim.stage == "unseen" else 0
     if recent and step < len(UNSEEN_LADDER):
-        return Next("unseen", now + UNSEEN_LADDER[step], step + 1, "a relation is not listed", *rechecks)
+        due_at = now + UNSEEN_LADDER[step]
+        return Next("unseen", due_at, step + 1, "a relation is not listed", *rechecks, events=claim.events)
     confirm_at = claim.wanted_at + CONFIRM_AFTER
     just_read = written.previous_fetch is not None and now - written.previous_fetch < SETTLED_AFTER
-    if claim.stage == "first" and (claim.events > 1 or not written.changed or just_read):
+    doubtful = claim.events > 1 or not written.changed or just_read
+    # A read that came so late is itself the one that confirms.
+    early = written.fetched_at is None or written.fetched_at < confirm_at
+    if doubtful and early and (claim.stage == "first" or (claim.stage == "unseen" and not recent)):
         return Next("confirm", max(confirm_at, now), 0, "the API may have lagged", *rechecks)
-    if claim.recheck_at is not None:
-        return Next("recheck", max(claim.recheck_at, now), reason="transferred", recheck_at=claim.recheck_last_at)
+    if left:
+        return Next("recheck", left[0], 0, "transferred", *rechecks)
     return None
 
 
@@ -94,15 +100,15 @@ def postpone(claim: Claim, now: datetime, reason: str, wait: float | None = None
         reason,
         claim.recheck_at,
         claim.recheck_last_at,
+        claim.events,
     )
 
 
-def _fold(old: Columns, new: Columns, now: datetime) -> Sequence[tuple[str, Any]]:
-    read_lately = old.read_at > literal(now - SPACING, Instant())
+def _fold(old: Columns, new: Columns) -> Sequence[tuple[str, Any]]:
     return [
         ("wanted_at", new.wanted_at),
-        ("version", old.version + 1),
-        ("due_at", case((read_lately, literal(now + SPACING, Instant())), else_=new.due_at)),
+        ("version", old.version + new.version),
+        ("due_at", new.due_at),
         ("stage", new.stage),
         ("events", old.events + new.events),
         ("attempts", new.attempts),
@@ -123,8 +129,12 @@ async def want(conn: AsyncConnection, dialect: str, corpid: str, effects: Iterab
         if effect.transferred:
             row |= {"recheck_at": now + RECHECK[0], "recheck_last_at": now + RECHECK[1]}
     if rows:
-        statement = upsert(dialect, pending_read, lambda old, new: _fold(old, new, now))
-        await conn.execute(statement, [rows[key] for key in sorted(rows)])
+        await conn.execute(upsert(dialect, pending_read, _fold), [rows[key] for key in sorted(rows)])
+        await conn.execute(
+            update(pending_read)
+            .where(_is(corpid, list(rows)), pending_read.c.read_at > now - SPACING)
+            .values(due_at=now + SPACING)
+        )
 
 
 def _new_row(corpid: str, object_id: str, now: datetime) -> dict[str, Any]:
@@ -168,16 +178,24 @@ async def claim(
 
 
 async def settle(conn: AsyncConnection, corpid: str, plans: Mapping[Claim, Next | None], reader: str) -> None:
-    """Write what comes next for claimed rows; one that was asked for again meanwhile only loses its lease."""
+    """Write what comes next for claimed rows; one that was asked for again meanwhile only loses its lease.
+
+    A row whose lease ran out and that another reader has now is left to that reader.
+    """
     t = pending_read.c
     same = and_(
-        *(t.corpid == corpid, t.kind == CUSTOMER, t.object_id == bindparam("k_id")), t.version == bindparam("k_version")
+        *(t.corpid == corpid, t.kind == CUSTOMER, t.object_id == bindparam("k_id")),
+        *(t.version == bindparam("k_version"), t.leased_by == reader),
     )
+    if plans and conn.dialect.name != "sqlite":
+        # In key order, as apply takes them: deletes and updates one after the other would not be.
+        rows = select(t.object_id).where(_is(corpid, [claim.object_id for claim in plans]))
+        await conn.execute(rows.order_by(t.object_id).with_for_update())
     done = sorted(_version(claim) for claim, after in plans.items() if after is None)
     if done:
         await conn.execute(delete(pending_read).where(same), [dict(key) for key in done])
     later = sorted((_version(claim), after) for claim, after in plans.items() if after is not None)
-    columns = ("stage", "due_at", "attempts", "reason", "recheck_at", "recheck_last_at")
+    columns = ("stage", "due_at", "attempts", "reason", "recheck_at", "recheck_last_at", "events")
     if later:
         await conn.execute(
             update(pending_read)

@@ -28,7 +28,9 @@ _log = get_logger(__name__)
 AT_ONCE = 32
 # Rows of other processes, and those left by a process that died, are looked for at least this often.
 LOOK_AGAIN = 5.0
-STOP_AFTER = 3.0
+STOP_AFTER = 1.0
+# What only a change of the program can help is not asked for in a hurry.
+HOPELESS = 600.0
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class CorpRefresher:
         self._health = health
         self._clock = clock
         self._wake = asyncio.Event()
+        self._unfinished: list[str] = []
 
     def wake(self) -> None:
         """There may be something due: look now."""
@@ -96,15 +99,23 @@ class CorpRefresher:
 
     async def _round(self, stopping: asyncio.Event) -> float:
         """Claim, read, write; returns for how many seconds there is nothing to do."""
-        began = self._clock()
         async with self._database.write() as conn:
+            if self._unfinished:
+                await release(conn, self._corpid, self._unfinished, self._reader)
             now = await self._database.clock(conn)
+            # After the question, which may have waited long for its turn: an answer must not look newer than it is.
+            began = self._clock()
             claims = await claim(conn, self._database.dialect, self._corpid, self._reader, AT_ONCE, now)
             due = None if claims else await next_due(conn, self._corpid)
+        if self._health.state in {"waiting", "failed"}:
+            self._health.ok()
         if not claims:
+            self._unfinished = []
             return LOOK_AGAIN if due is None else min(LOOK_AGAIN, max(0.05, (due - now).total_seconds()))
+        self._unfinished = [row.object_id for row in claims]
         result = await self._read(claims, now, began, stopping)
         await self._write(claims, result)
+        self._unfinished = []
         return await self._hold(result, stopping)
 
     async def _read(self, claims: list[Claim], now: datetime, began: float, stopping: asyncio.Event) -> Round:
@@ -146,18 +157,48 @@ class CorpRefresher:
             outcome = "blocked"
         except CorpPaused as error:
             result.paused = error
+            # Due again at once: it is the corp that waits, and not after a new start with a better setting.
+            result.postponed[row] = (_words(error), 0.0)
             outcome = "paused"
         except RequestRefused as error:
             # Ours to mend: kept, said, and not asked in a hurry.
             _log.warning("read.refused", corpid=self._corpid, errcode=error.errcode)
-            result.postponed[row] = (_words(error), 600.0)
+            result.postponed[row] = (_words(error), HOPELESS)
             outcome = "refused"
         except ApiError as error:
             result.postponed[row] = (_words(error), None)
             outcome = "retry" if isinstance(error, Retry) else "failed"
+        except Exception as error:
+            # A bug, or an answer that nobody thought of. One object must not hold up the others of its corp.
+            _log.exception("read.failed", corpid=self._corpid, error=type(error).__name__)
+            result.postponed[row] = (f"can't be read: {type(error).__name__}", HOPELESS)
+            outcome = "failed"
         self._metrics.refresh_total.labels(CUSTOMER, outcome).inc()
 
     async def _write(self, claims: list[Claim], result: Round) -> None:
+        try:
+            await self._commit(claims, result)
+        except Exception as error:
+            if is_transient(error) or not result.answers:
+                raise
+            _log.warning("refresh.redo", corpid=self._corpid, error=type(error).__name__)
+            for row, answer in result.answers.items():
+                await self._write_alone(row, answer)
+            rest = [row for row in claims if row not in result.answers]
+            await self._commit(rest, Round(postponed=result.postponed))
+
+    async def _write_alone(self, row: Claim, answer: Answer) -> None:
+        """One answer in a transaction of its own; one that can't be written is put off."""
+        try:
+            await self._commit([row], Round(answers={row: answer}))
+        except Exception as error:
+            if is_transient(error):
+                raise
+            _log.exception("read.unwritable", corpid=self._corpid, error=type(error).__name__)
+            reason = f"can't be written: {type(error).__name__}"
+            await self._commit([row], Round(postponed={row: (reason, HOPELESS)}))
+
+    async def _commit(self, claims: list[Claim], result: Round) -> None:
         async with self._database.write() as conn:
             now = await self._database.clock(conn)
             plans: dict[Claim, Next | None] = {}

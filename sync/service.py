@@ -56,21 +56,30 @@ class SyncService:
             )
             for entry in settings.corps
         }
+        self._apply_health = health.component("apply", stalls_after=120)
+        # Kept when ``run`` is called again after a failure, so that its ceilings hold until the process starts anew.
+        self._applier = Applier(database, decode_delivery, metrics, self._apply_health, applied=self._wake)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until told to stop. Raises ``SchemaOutdated``, a database that is away, or what broke the apply loop."""
+        try:
+            await self._run(stopping)
+        finally:
+            # None of them turns now, and that is no reason to end a process in which something else works.
+            for name in ("apply", *(f"corp:{corpid}" for corpid in self._refreshers)):
+                self._health.component(name).waiting("sync is not running")
+
+    async def _run(self, stopping: asyncio.Event) -> None:
         await require_current(self._database)
         async with self._database.write() as conn:
             statement = upsert(self._database.dialect, corp, lambda _old, new: [("name", new["name"])])
             rows = [{"corpid": entry.corpid, "name": entry.name} for entry in self._settings.corps]
             await conn.execute(statement, sorted(rows, key=lambda row: row["corpid"]))
             await release_all(conn)
-        apply_health = self._health.component("apply", stalls_after=120)
-        applier = Applier(self._database, decode_delivery, self._metrics, apply_health, applied=self._wake)
         async with self._log.reader(GROUP, DatabasePositions(self._database)) as reader, asyncio.TaskGroup() as tasks:
             for corpid, refresher in self._refreshers.items():
                 tasks.create_task(refresher.run(stopping), name=f"refresh:{corpid}")
-            tasks.create_task(applier.run(reader, stopping), name="apply")
+            tasks.create_task(self._applier.run(reader, stopping), name="apply")
             tasks.create_task(
                 keep_measuring(self._database, self._metrics, list(self._refreshers), stopping), name="gauges"
             )

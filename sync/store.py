@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select, tuple_, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.tables import customer, customer_follow, customer_follow_tag
@@ -50,6 +50,7 @@ class Written:
     """What an answer did: whether it was news, and which standing relations it did not list."""
 
     changed: bool = False
+    fetched_at: datetime | None = None
     previous_fetch: datetime | None = None
     unseen: dict[str, datetime] = field(default_factory=dict)
     """Employee to since when."""
@@ -70,6 +71,9 @@ async def write_facts(
         merged = _facts(row) | facts[key]
         if merged == _facts(row):
             continue
+        if merged.add_at != row["last_add_at"]:
+            # A relation that begins anew is looked for anew, however long the one before was out of sight.
+            row["unseen_since"] = None
         row |= {"last_add_at": merged.add_at, "last_loss_at": merged.loss_at, "last_loss_by": merged.loss_by}
         changes.append(_derive(row))
     await _update_follows(conn, corpid, changes, _DERIVED)
@@ -87,7 +91,10 @@ async def write_answers(
     follows = await _follows(conn, corpid, userids)
     tags = await _tags(conn, corpid, userids)
 
-    done = {userid: Written(previous_fetch=customers[userid]["fetched_at"]) for userid in userids}
+    done = {
+        answer.userid: Written(fetched_at=answer.fetched_at, previous_fetch=customers[answer.userid]["fetched_at"])
+        for answer in answers
+    }
     new_customers: list[Row] = []
     new_follows: list[Row] = []
     new_tags: dict[tuple[str, str], list[Row]] = {}
@@ -102,7 +109,7 @@ async def write_answers(
             if key[0] != answer.userid or not _newer(answer.fetched_at, old["fetched_at"]):
                 continue
             follow = relations.get(key[1])
-            row = _derive(_follow_row(old, follow, answer.fetched_at))
+            row = _derive(_follow_row(old, follow, answer.fetched_at, _last_word(customers[answer.userid])))
             result.changed |= _differ(row, old, (*_FOLLOW_COLUMNS, "lost_at", "unseen_since"))
             if row["unseen_since"] is not None:
                 result.unseen[key[1]] = row["unseen_since"]
@@ -128,14 +135,22 @@ def _customer_row(answer: Answer, old: Row) -> Row:
     return {"userid": answer.userid, **values, "gone_at": gone_at, "fetched_at": answer.fetched_at}
 
 
-def _follow_row(old: Row, follow: Follow | None, fetched_at: datetime) -> Row:
+def _last_word(row: Row) -> datetime | None:
+    """When the call began that brought the newest answer about the customer, one that showed nobody included."""
+    return max((moment for moment in (row["fetched_at"], row["gone_at"]) if moment is not None), default=None)
+
+
+def _follow_row(old: Row, follow: Follow | None, fetched_at: datetime, last_word: datetime | None) -> Row:
     if follow is None:
         # Absence in one answer proves nothing: it is noted on a relation that should stand, and ends none.
         stands = old["lost_at"] is None
         return {**old, "unseen_since": (old["unseen_since"] or fetched_at) if stands else None}
     values = {column: getattr(follow, column) for column in _FOLLOW_COLUMNS}
     values["remark_mobiles"] = list(follow.remark_mobiles)
-    return {**old, **values, "unseen_since": None, "fetched_at": fetched_at}
+    # A call that began later and did not list it is the newer word on that, whether the row was there then or not.
+    later = [moment for moment in (old["unseen_since"], last_word) if moment is not None and moment > fetched_at]
+    unseen_since = min(later, default=None)
+    return {**old, **values, "unseen_since": unseen_since, "fetched_at": fetched_at}
 
 
 def _derive(row: Row) -> Row:
@@ -249,8 +264,12 @@ async def _replace_tags(conn: AsyncConnection, corpid: str, relations: Mapping[t
     if not relations:
         return
     t = customer_follow_tag.c
+    # One by one in key order: a list of pairs may grow beyond what a statement can carry.
     await conn.execute(
-        delete(customer_follow_tag).where(t.corpid == corpid, tuple_(t.userid, t.follow_userid).in_(sorted(relations)))
+        delete(customer_follow_tag).where(
+            t.corpid == corpid, t.userid == bindparam("k_userid"), t.follow_userid == bindparam("k_member")
+        ),
+        [{"k_userid": userid, "k_member": member} for userid, member in sorted(relations)],
     )
     rows = [{"corpid": corpid, **row} for key in sorted(relations) for row in relations[key]]
     if rows:

@@ -2,7 +2,8 @@
 
 It shares no code with what wrote the tables: plain SELECTs on the one side, the simulator's own state on the other.
 What the platform can no longer show (a customer without a relation in sight, a relation that the employee ended) is
-compared as far as it can be known: that the row is there, and since when and by whom the relation has ended.
+compared as far as it can be known: that the row is there, and since when and by whom the relation has ended. What it
+does show must be complete and beyond doubt: no ``gone_at`` on such a customer, no ``unseen_since`` on such a relation.
 """
 
 from __future__ import annotations
@@ -14,23 +15,33 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.engine import Database
 
 Key = tuple[str, ...]
 Rows = dict[Key, dict[str, Any]]
 
-CUSTOMER_COLUMNS = ("name", "type", "gender", "avatar", "position", "corp_name", "corp_full_name", "unionid")
+CUSTOMER_COLUMNS = (
+    *("name", "type", "gender", "avatar", "position", "corp_name", "corp_full_name", "unionid"),
+    "external_profile",
+)
 FOLLOW_COLUMNS = (
     *("remark", "description", "remark_corp_name", "remark_mobiles", "add_way"),
-    *("state", "oper_userid", "createtime"),
+    *("state", "oper_userid", "createtime", "wechat_channels"),
 )
 TAG_COLUMNS = ("type", "tag_id", "group_name", "tag_name")
+
+_JSON = frozenset({"external_profile", "remark_mobiles", "wechat_channels"})
+_ABSENT_IF_SHOWN = {"customer": "gone_at", "customer_follow": "unseen_since"}
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What the tables should hold. A value of None in a table of it means: not to be known, not compared."""
+    """What the tables should hold. None for a row's columns means: not to be known, not compared.
+
+    A row that is not None has every column of its table's constant above.
+    """
 
     customers: Mapping[Key, Mapping[str, Any] | None]
     """(corpid, userid) to the columns, or None when nobody in sight has the customer."""
@@ -62,30 +73,59 @@ class Report:
 
 
 async def compare(database: Database, truth: Truth) -> Report:
-    """Read the three tables and hold them against the truth."""
-    customers = await _rows(database, "customer", ("corpid", "userid"), CUSTOMER_COLUMNS)
-    relations = await _rows(
-        database,
-        "customer_follow",
-        ("corpid", "userid", "follow_userid"),
-        (*FOLLOW_COLUMNS, "lost_at", "lost_by"),
-    )
-    tags = {
-        (*key[:3], row["tag_id"] or f"{row['group_name']}/{row['tag_name']}"): row
-        for key, row in (
-            await _rows(database, "customer_follow_tag", ("corpid", "userid", "follow_userid", "tag_key"), TAG_COLUMNS)
-        ).items()
-        if truth.relations.get(key[:3], {}) is not None
-    }
+    """Read the three tables and hold them against the truth. Raises ``ValueError`` for a truth that can't be one."""
+    _check(truth)
+    async with database.read() as conn:
+        customers = await _rows(conn, "customer", ("corpid", "userid"), CUSTOMER_COLUMNS)
+        relations = await _rows(
+            conn, "customer_follow", ("corpid", "userid", "follow_userid"), (*FOLLOW_COLUMNS, "lost_at", "lost_by")
+        )
+        all_tags = await _rows(
+            conn, "customer_follow_tag", ("corpid", "userid", "follow_userid", "tag_key"), TAG_COLUMNS
+        )
+    # Those of a relation that is listed no more stay as they were read last, whenever that was.
+    tags = {key: row for key, row in all_tags.items() if truth.relations.get(key[:3], {}) is not None}
     report = Report(len(customers), len(relations), len(tags))
-    expected_relations = {
-        key: {**(values if values is not None else {}), "lost_at": ending[0], "lost_by": ending[1]}
-        for (key, values), ending in ((item, truth.endings[item[0]]) for item in truth.relations.items())
-    }
-    _hold(report, customers, {key: values or {} for key, values in truth.customers.items()})
+    _hold(report, customers, {key: _shown("customer", values) for key, values in truth.customers.items()})
+    expected_relations = {key: _shown("customer_follow", values) for key, values in truth.relations.items()}
+    for key, (lost_at, lost_by) in truth.endings.items():
+        expected_relations[key] |= {"lost_at": lost_at, "lost_by": lost_by}
     _hold(report, relations, expected_relations)
-    _hold(report, tags, truth.tags)
+    _hold(report, _named(report, tags), truth.tags)
     return report
+
+
+def _check(truth: Truth) -> None:
+    """A truth that contradicts itself or lacks a column would pass tables that are wrong."""
+    parts = ((truth.customers, CUSTOMER_COLUMNS), (truth.relations, FOLLOW_COLUMNS), (truth.tags, TAG_COLUMNS))
+    for rows, columns in parts:
+        for key, row in rows.items():
+            if row is not None and row.keys() != set(columns):
+                raise ValueError(f"the truth about {key} lacks or adds columns: {sorted(row.keys() ^ set(columns))}")
+    if truth.endings.keys() != truth.relations.keys():
+        raise ValueError("the truth has endings of other relations than it has relations")
+    for key, row in truth.relations.items():
+        if key[:2] not in truth.customers or (row is not None and truth.customers[key[:2]] is None):
+            raise ValueError(f"the truth lists the relation {key} of a customer that it does not show")
+    for key in truth.tags:
+        if truth.relations.get(key[:3]) is None:
+            raise ValueError(f"the truth has the tag {key} of a relation that it does not list")
+
+
+def _shown(table: str, values: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {} if values is None else {**values, _ABSENT_IF_SHOWN[table]: None}
+
+
+def _named(report: Report, tags: Rows) -> Rows:
+    """By tag_id, which has to be the key of a tag that has one, and personal tags by group and name."""
+    named: Rows = {}
+    for key, row in tags.items():
+        name = (*key[:3], key[3] if row["tag_id"] is not None else f"{row['group_name']}/{row['tag_name']}")
+        if name in named:
+            # Two rows for what the platform shows once.
+            report.spurious.append(key)
+        named[name] = row
+    return named
 
 
 def _hold(report: Report, found: Mapping[Key, Mapping[str, Any]], expected: Mapping[Key, Mapping[str, Any]]) -> None:
@@ -98,11 +138,12 @@ def _hold(report: Report, found: Mapping[Key, Mapping[str, Any]], expected: Mapp
     )
 
 
-async def _rows(database: Database, table: str, key: tuple[str, ...], columns: tuple[str, ...]) -> Rows:
+async def _rows(conn: AsyncConnection, table: str, key: tuple[str, ...], columns: tuple[str, ...]) -> Rows:
+    if table in _ABSENT_IF_SHOWN:
+        columns = (*columns, _ABSENT_IF_SHOWN[table])
     # The names are this module's own constants.
     statement = text(f"SELECT {', '.join((*key, *columns))} FROM {table}")  # noqa: S608
-    async with database.read() as conn:
-        found = (await conn.execute(statement)).mappings().all()
+    found = (await conn.execute(statement)).mappings().all()
     return {
         tuple(row[column] for column in key): {column: _plain(column, row[column]) for column in columns}
         for row in found
@@ -112,9 +153,9 @@ async def _rows(database: Database, table: str, key: tuple[str, ...], columns: t
 def _plain(column: str, value: Any) -> Any:
     if value is None:
         return None
-    if column == "remark_mobiles":
+    if column in _JSON:
         return json.loads(value) if isinstance(value, str) else value
     if column == "lost_at":
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-        return int((moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp())
+        return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp()
     return value

@@ -10,69 +10,31 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import event
 
 from core.db.engine import Database
 from core.db.tables import contact_event, customer, customer_follow, dead_letter, log_position, pending_read
 from core.eventlog.base import PartitionLost
 from core.eventlog.embedded import EmbeddedLog
-from core.health import Health
-from core.metrics import Metrics
 from sync import apply as apply_module
-from sync.apply import Applier, DatabasePositions, decode_delivery
+from sync.apply import DatabasePositions
 from sync.dead_letters import TooManyDeadLetters
-from tests.support.crm import contact_change, crm_database, day, rows
+from tests.support.applying import ApplyBench
+from tests.support.crm import contact_change, crm_database, day
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio
 
 
-class Bench:
-    """A log, a database and what applies the one to the other."""
-
-    def __init__(self, database: Database, log: EmbeddedLog) -> None:
-        self.database = database
-        self.log = log
-        self.metrics = Metrics()
-        self.woken: list[set[str]] = []
-        self.health = Health().component("apply")
-        self.applier = Applier(
-            database, decode_delivery, self.metrics, self.health, applied=lambda ids: self.woken.append(set(ids))
-        )
-
-    async def deliver(self, *documents: bytes, corpid: str = "ww1") -> None:
-        for document in documents:
-            await self.log.append(corpid, document, {"callback": "contacts"})
-
-    async def apply(self, deadline: float = 20.0) -> None:
-        """Run the applier until everything in the log is applied."""
-        stopping = asyncio.Event()
-        async with self.log.reader("crm-sync", DatabasePositions(self.database)) as reader:
-            task = asyncio.create_task(self.applier.run(reader, stopping))
-
-            async def drained() -> None:
-                while not task.done() and sum((await reader.lag()).values()):  # noqa: ASYNC110
-                    await asyncio.sleep(0.005)
-
-            try:
-                async with asyncio.timeout(deadline):
-                    await drained()
-            finally:
-                stopping.set()
-                async with asyncio.timeout(deadline):
-                    await task
-
-    async def rows(self, table: Any, *columns: str) -> list[dict[str, Any]]:
-        return await rows(self.database, table, *columns)
-
-
 @pytest_asyncio.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+async def bench(tmp_path: Path) -> AsyncIterator[ApplyBench]:
     async with crm_database(tmp_path) as database:
         log = await EmbeddedLog.open(tmp_path / "log.sqlite")
-        yield Bench(database, log)
+        yield ApplyBench(database, log)
         await log.close()
 
 
-async def test_an_event_becomes_ledger_fact_wish_and_position(bench: Bench) -> None:
+async def test_an_event_becomes_ledger_fact_wish_and_position(bench: ApplyBench) -> None:
     await bench.deliver(contact_change("add_external_contact", day(10), State="shop 7", WelcomeCode="secret"))
     await bench.apply()
     (event,) = await bench.rows(contact_event)
@@ -100,7 +62,7 @@ async def test_an_event_becomes_ledger_fact_wish_and_position(bench: Bench) -> N
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 @pytest.mark.parametrize("loss", ["del_follow_user", "del_external_contact"])
-async def test_six_orders_end_in_one_row(bench: Bench, order: tuple[int, ...], loss: str) -> None:
+async def test_six_orders_end_in_one_row(bench: ApplyBench, order: tuple[int, ...], loss: str) -> None:
     events = [
         contact_change("add_external_contact", day(10)),
         contact_change(loss, day(10, 5)),
@@ -122,7 +84,7 @@ async def test_six_orders_end_in_one_row(bench: Bench, order: tuple[int, ...], l
         ("del_external_contact", {"Source": "DELETE_BY_TRANSFER"}, "transfer"),
     ],
 )
-async def test_a_late_edit_never_resurrects(bench: Bench, change: str, more: dict[str, str], by: str) -> None:
+async def test_a_late_edit_never_resurrects(bench: ApplyBench, change: str, more: dict[str, str], by: str) -> None:
     await bench.deliver(
         contact_change("add_external_contact", day(10)),
         contact_change(change, day(10, 5), **more),
@@ -134,7 +96,7 @@ async def test_a_late_edit_never_resurrects(bench: Bench, change: str, more: dic
     assert (relation["lost_at"], relation["lost_by"]) == (day(10, 5), by)
 
 
-async def test_repeated_deliveries_are_one_ledger_row_and_one_wish(bench: Bench) -> None:
+async def test_repeated_deliveries_are_one_ledger_row_and_one_wish(bench: ApplyBench) -> None:
     document = contact_change("edit_external_contact", day(10))
     await bench.deliver(*[document] * 5)
     await bench.apply()
@@ -143,7 +105,7 @@ async def test_repeated_deliveries_are_one_ledger_row_and_one_wish(bench: Bench)
     assert wish == {"events": 5}
 
 
-async def test_a_batch_applied_behind_our_back_is_abandoned_and_not_doubled(bench: Bench) -> None:
+async def test_a_batch_applied_behind_our_back_is_abandoned_and_not_doubled(bench: ApplyBench) -> None:
     await bench.deliver(contact_change("edit_external_contact", day(10)))
     async with bench.log.reader("crm-sync", DatabasePositions(bench.database)) as reader:
         batch = await reader.read(10, 1.0)
@@ -154,7 +116,7 @@ async def test_a_batch_applied_behind_our_back_is_abandoned_and_not_doubled(benc
     assert wish == {"events": 1, "version": 1}
 
 
-async def test_a_database_set_back_to_a_backup_catches_up_by_itself(bench: Bench) -> None:
+async def test_a_database_set_back_to_a_backup_catches_up_by_itself(bench: ApplyBench) -> None:
     await bench.deliver(contact_change("add_external_contact", day(10)))
     await bench.apply()
     async with bench.database.write() as conn:
@@ -175,7 +137,9 @@ async def test_a_database_set_back_to_a_backup_catches_up_by_itself(bench: Bench
         pytest.param(contact_change("edit_external_contact", day(10), customer="w" * 200), "more than", id="long id"),
     ],
 )
-async def test_what_cannot_be_applied_is_set_aside_with_its_bytes(bench: Bench, document: bytes, reason: str) -> None:
+async def test_what_cannot_be_applied_is_set_aside_with_its_bytes(
+    bench: ApplyBench, document: bytes, reason: str
+) -> None:
     await bench.deliver(document, contact_change("edit_external_contact", day(10)))
     await bench.apply()
     (letter,) = await bench.rows(dead_letter)
@@ -185,7 +149,7 @@ async def test_what_cannot_be_applied_is_set_aside_with_its_bytes(bench: Bench, 
     assert [row["object_id"] for row in await bench.rows(pending_read)] == ["wmA"]
 
 
-async def test_an_unknown_event_is_kept_in_the_ledger(bench: Bench) -> None:
+async def test_an_unknown_event_is_kept_in_the_ledger(bench: ApplyBench) -> None:
     await bench.deliver(b"<xml><MsgType>event</MsgType><Event>something_new</Event><CreateTime>1</CreateTime></xml>")
     await bench.apply()
     (event,) = await bench.rows(contact_event)
@@ -208,7 +172,7 @@ def break_customer(monkeypatch: pytest.MonkeyPatch, broken: Callable[[str], bool
 
 
 async def test_a_key_that_keeps_failing_is_set_aside_and_the_rest_goes_on(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: ApplyBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_customer(monkeypatch, lambda name: name == "wmBad")
     await bench.deliver(*(contact_change("edit_external_contact", day(10), customer=f"wm{i}") for i in range(30)))
@@ -220,8 +184,29 @@ async def test_a_key_that_keeps_failing_is_set_aside_and_the_rest_goes_on(
     assert len(await bench.rows(pending_read)) == 31
 
 
+async def test_a_database_that_is_away_is_waited_for_and_said(bench: ApplyBench, tmp_path: Path) -> None:
+    """Locked by another process for too long is as good as away."""
+
+    def impatient(connection: Any, _record: object) -> None:
+        connection.execute("PRAGMA busy_timeout = 20")
+
+    event.listen(bench.database.engine.sync_engine, "connect", impatient)
+    await bench.database.close()
+    await bench.deliver(contact_change("edit_external_contact", day(10)))
+    other = Database(f"sqlite+aiosqlite:///{tmp_path / 'crm.sqlite'}")
+    async with other.write():
+        applying = asyncio.create_task(bench.apply())
+        await until(lambda: bench.health.reason == "database: OperationalError")
+        assert bench.health.state == "waiting"
+    await other.close()
+    await applying
+    assert bench.health.state == "ok"
+    assert len(await bench.rows(pending_read)) == 1
+    assert await bench.rows(dead_letter) == []
+
+
 async def test_when_everything_fails_the_consumer_stops_with_its_position_unmoved(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: ApplyBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_customer(monkeypatch, lambda _name: True)
     await bench.deliver(*(contact_change("edit_external_contact", day(10), customer=f"wm{i}") for i in range(150)))

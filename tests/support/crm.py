@@ -13,6 +13,8 @@ from sqlalchemy import Table, insert, select
 from core.db.engine import Database
 from core.db.tables import corp, metadata
 from core.schema import CURRENT
+from wecom.customers import Customer, Follow, FollowTag
+from wecom_crm.migrate import migrate
 
 
 @asynccontextmanager
@@ -20,12 +22,30 @@ async def crm_database(folder: Path, corpids: Sequence[str] = ("ww1",)) -> Async
     """A database with every table of this release and these corps."""
     database = Database(f"sqlite+aiosqlite:///{folder / 'crm.sqlite'}")
     async with database.write() as conn:
+        # The migrations make the same tables, and take longer.
         await conn.run_sync(metadata.create_all)
         await conn.exec_driver_sql("CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32))")
         await conn.exec_driver_sql(f"INSERT INTO alembic_version VALUES ('{CURRENT}')")
-        await conn.execute(insert(corp), [{"corpid": corpid, "name": corpid} for corpid in corpids])
-    try:
+    async with _with_corps(database, corpids):
         yield database
+
+
+@asynccontextmanager
+async def crm_database_at(url: str, corpids: Sequence[str] = ("ww1",)) -> AsyncIterator[Database]:
+    """The same in the empty database at this address, made by the migrations."""
+    database = Database(url)
+    await migrate(database)
+    async with _with_corps(database, corpids):
+        yield database
+
+
+@asynccontextmanager
+async def _with_corps(database: Database, corpids: Sequence[str]) -> AsyncIterator[None]:
+    try:
+        if corpids:
+            async with database.write() as conn:
+                await conn.execute(insert(corp), [{"corpid": corpid, "name": corpid} for corpid in corpids])
+        yield
     finally:
         await database.close()
 
@@ -59,3 +79,40 @@ def contact_change(
 def day(hour: int, minute: int = 0, second: int = 0) -> datetime:
     """A moment of one fixed past day."""
     return datetime(2026, 3, 2, hour, minute, second, tzinfo=UTC)
+
+
+def a_customer(*follows: Follow, userid: str = "wmA", **columns: Any) -> Customer:
+    """A customer as the API tells it."""
+    values: dict[str, Any] = dict.fromkeys(
+        ("gender", "avatar", "unionid", "position", "corp_name", "corp_full_name", "external_profile")
+    )
+    values |= {"external_userid": userid, "name": "Lin", "type": 1, "follows": follows}
+    return Customer(**(values | columns))
+
+
+def a_follow(userid: str = "zhangsan", *, since: datetime | None = None, **columns: Any) -> Follow:
+    """One employee's relation to the customer; ``since`` is its createtime."""
+    values: dict[str, Any] = {
+        "userid": userid,
+        "remark": "Lin from the fair",
+        "description": "",
+        "createtime": int((since or day(10)).timestamp()),
+        "tags": (),
+        "remark_corp_name": None,
+        "remark_mobiles": (),
+        "oper_userid": userid,
+        "add_way": 1,
+        "state": None,
+        "wechat_channels": None,
+    }
+    return Follow(**(values | columns))
+
+
+def corp_tag(tag_id: str, name: str = "VIP", group: str = "Level") -> FollowTag:
+    """A tag of the corp."""
+    return FollowTag(group, name, 1, tag_id)
+
+
+def personal_tag(name: str, group: str = "Mine") -> FollowTag:
+    """A tag of the employee's own, which has no id."""
+    return FollowTag(group, name, 2, None)

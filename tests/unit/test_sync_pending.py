@@ -64,10 +64,44 @@ def test_a_relation_out_of_sight_for_long_is_left_to_reconciliation() -> None:
 def test_a_transfer_is_looked_at_after_a_minute_and_after_a_day() -> None:
     first, last = (NOW + wait for wait in RECHECK)
     after = plan(row(recheck_at=first, recheck_last_at=last), Written(changed=True), NOW)
-    assert after == Next("recheck", first, 0, "transferred", last, None)
-    after = plan(row("recheck", recheck_at=last), Written(), first)
-    assert after == Next("recheck", last, 0, "transferred", None, None)
-    assert plan(row("recheck"), Written(), last) is None
+    assert after == Next("recheck", first, 0, "transferred", first, last)
+    after = plan(row("recheck", recheck_at=first, recheck_last_at=last), Written(), first)
+    assert after == Next("recheck", last, 0, "transferred", last, None)
+    assert plan(row("recheck", recheck_at=last), Written(), last) is None
+
+
+def test_an_event_in_the_minute_after_a_transfer_does_not_take_the_look_after_it() -> None:
+    """The add of the employee who takes over comes about then."""
+    first, last = (NOW + wait for wait in RECHECK)
+    after = plan(row("first", recheck_at=first, recheck_last_at=last), Written(changed=True), first - CONFIRM_AFTER)
+    assert after == Next("recheck", first, 0, "transferred", first, last)
+
+
+def test_a_relation_that_is_listed_at_last_is_confirmed_while_the_api_may_lag() -> None:
+    listed = Written(changed=True, fetched_at=NOW, previous_fetch=NOW - timedelta(seconds=2))
+    after = plan(row("unseen", attempts=1), listed, NOW)
+    assert after is not None
+    assert (after.stage, after.due_at) == ("confirm", NOW - timedelta(seconds=1) + CONFIRM_AFTER)
+    listed.fetched_at = NOW + CONFIRM_AFTER
+    assert plan(row("unseen", attempts=2), listed, NOW + CONFIRM_AFTER) is None
+
+
+def test_a_first_read_that_came_late_needs_no_confirming() -> None:
+    """After an outage every object would be read twice for nothing."""
+    asked = NOW - timedelta(seconds=1)
+    for late, confirmed in ((timedelta(seconds=4), True), (timedelta(seconds=5), False)):
+        after = plan(row(events=9), Written(fetched_at=asked + late), NOW + timedelta(seconds=9))
+        assert (after is not None) == confirmed
+
+
+def test_events_are_counted_until_an_answer_came() -> None:
+    assert postpone(row(events=3), NOW, "-1").events == 3
+    after = plan(row(events=3), Written(unseen={"zhangsan": NOW}), NOW)
+    assert after is not None
+    assert after.events == 3
+    after = plan(row(events=3), Written(changed=True), NOW)
+    assert after is not None
+    assert (after.stage, after.events) == ("confirm", 0)
 
 
 def test_without_an_answer_the_wait_grows_to_ten_minutes() -> None:
