@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -128,11 +128,11 @@ class Guard(asyncio.Protocol):
         self.owing_since = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101
-        self._transport = transport
+        # By its duties, not by its class: uvloop's is none of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
         self._inner.connection_made(transport)
         if not self._connections.opened(self):
-            transport.abort()
+            self._transport.abort()
             return
         self.owing_since = self._loop.time()
 
@@ -158,6 +158,6 @@ class Guard(asyncio.Protocol):
 
 def received(request: web.BaseRequest) -> None:
     """The request has been read to its end: the sender owes nothing more."""
-    guard = request.transport.get_protocol() if isinstance(request.transport, asyncio.Transport) else None
+    guard = request.transport.get_protocol() if request.transport is not None else None
     if isinstance(guard, Guard):
         guard.received()

@@ -119,11 +119,26 @@ def migrate(context: typer.Context) -> None:
 def demo(
     once: Annotated[bool, typer.Option(help="A fixed run that ends with a comparison, instead of going on.")] = False,
     folder: Annotated[Path, typer.Option(help="Where the demo keeps its files.")] = Path("demo-data"),
+    changes: Annotated[int, typer.Option(min=1, help="Events at first, or in all with --once.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Another number, another story.")] = 1,
 ) -> None:
     """Run everything against a small WeCom of its own."""
     from wecom_crm.demo import demo as run_demo
 
-    _run(run_demo(once=once, folder=folder))
+    _run(run_demo(once=once, folder=folder.absolute(), changes=changes, seed=seed))
+
+
+@app.command()
+def simulate(
+    context: typer.Context,
+    rate: Annotated[float, typer.Option(min=0.0, max=100.0, help="Changes per second that it makes by itself.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Another number, other people.")] = 1,
+) -> None:
+    """Run a small WeCom for the corps of the configuration, where [wecom] api_base_url points to."""
+    from wecom_crm.simulate import simulate as run_simulator
+
+    settings = _options(context).settings()
+    _run(run_simulator(settings, rate=rate, seed=seed))
 
 
 def main() -> NoReturn:
