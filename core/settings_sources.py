@@ -52,7 +52,7 @@ def read_file(path: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
     try:
         return tomllib.loads(chosen.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        advice = f"write one as docs/configuration.md shows, and name it with --config or {CONFIG_VARIABLE}"
+        advice = f"write one as docs/reference/configuration.md shows, and name it with --config or {CONFIG_VARIABLE}"
         raise SettingsError([f"there is no configuration file {chosen}: {advice}"]) from None
     except OSError as error:
         raise SettingsError([f"the configuration file {chosen} can't be read: {error.strerror}"]) from None

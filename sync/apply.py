@@ -8,6 +8,7 @@ read again, a restored backup replays by itself, and a batch of a reader that lo
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -104,6 +105,8 @@ class Applier:
         self._metrics = metrics
         self._health = health
         self._applied = applied
+        self._waiting_since: int | None = None
+        metrics.log_oldest_seconds.labels("sync").set_function(self._oldest_seconds)
         self._undecodable = Ceiling(run=1000)
         self._failing = Ceiling(run=100, share=0.1)
 
@@ -118,6 +121,8 @@ class Applier:
                     self._health.ok()
                 await self._measure(reader)
                 continue
+            if batch.records:
+                self._waiting_since = min(record.appended_at for record in batch.records)
             try:
                 await self._apply(batch, reader.log_id)
                 await reader.report(batch)
@@ -140,8 +145,15 @@ class Applier:
 
     async def _measure(self, reader: Reader) -> None:
         self._health.turned()
-        for partition, records in (await reader.lag()).items():
+        lag = await reader.lag()
+        for partition, records in lag.items():
             self._metrics.log_lag.labels("sync", str(partition)).set(records)
+        if not sum(lag.values()):
+            self._waiting_since = None
+
+    def _oldest_seconds(self) -> float:
+        # Asked when somebody looks, so that it grows while a batch can't be applied.
+        return 0.0 if self._waiting_since is None else max(0.0, time.time() - self._waiting_since / 1000)
 
     async def _rewind(self, reader: Reader, stopping: asyncio.Event) -> None:
         while not stopping.is_set():

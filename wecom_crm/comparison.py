@@ -18,6 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.engine import Database
+from wecom.simulator.truth import Truth
 
 Key = tuple[str, ...]
 Rows = dict[Key, dict[str, Any]]
@@ -34,23 +35,6 @@ TAG_COLUMNS = ("type", "tag_id", "group_name", "tag_name")
 
 _JSON = frozenset({"external_profile", "remark_mobiles", "wechat_channels"})
 _ABSENT_IF_SHOWN = {"customer": "gone_at", "customer_follow": "unseen_since"}
-
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """What the tables should hold. None for a row's columns means: not to be known, not compared.
-
-    A row that is not None has every column of its table's constant above.
-    """
-
-    customers: Mapping[Key, Mapping[str, Any] | None]
-    """(corpid, userid) to the columns, or None when nobody in sight has the customer."""
-    relations: Mapping[Key, Mapping[str, Any] | None]
-    """(corpid, userid, follow_userid) to the columns, or None when the platform lists the relation no more."""
-    endings: Mapping[Key, tuple[int | None, str | None]]
-    """(corpid, userid, follow_userid) to (lost_at in Unix seconds, lost_by)."""
-    tags: Mapping[Key, Mapping[str, Any]]
-    """(corpid, userid, follow_userid, tag_id or "group/name") to the columns, of relations that are listed."""
 
 
 @dataclass(slots=True)

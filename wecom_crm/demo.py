@@ -26,7 +26,7 @@ from wecom.simulator.faults import Faults
 from wecom.simulator.population import small_world
 from wecom.simulator.scenario import Scenario
 from wecom.simulator.server import Simulator
-from wecom_crm.comparison import Report, Truth, compare
+from wecom_crm.comparison import Report, compare
 from wecom_crm.demo_world import WRITTEN_BY, make_corps, write_config
 from wecom_crm.migrate import migrate
 from wecom_crm.progress import Progress, progress_of, until_applied
@@ -149,8 +149,7 @@ async def _once(stage: Stage, changes: int, line: Line) -> int:
         return 1
     line.end()
     stage.service.check()
-    truth = stage.simulator.truth()
-    report = await compare(stage.database, Truth(truth.customers, truth.relations, truth.endings, truth.tags))
+    report = await compare(stage.database, stage.simulator.truth())
     counts, asked = pusher.counts, stage.simulator.counts
     typer.echo(
         f"pushed {counts.changes} events, {counts.duplicates} of them twice: "

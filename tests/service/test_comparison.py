@@ -15,7 +15,8 @@ from core.db.engine import Database
 from sync.facts import Facts
 from sync.store import Answer, write_answers, write_facts
 from tests.support.crm import a_customer, a_follow, corp_tag, crm_database, day, personal_tag
-from wecom_crm.comparison import CUSTOMER_COLUMNS, FOLLOW_COLUMNS, Report, Truth, compare
+from wecom.simulator.truth import Truth
+from wecom_crm.comparison import CUSTOMER_COLUMNS, FOLLOW_COLUMNS, Report, compare
 
 pytestmark = pytest.mark.asyncio
 

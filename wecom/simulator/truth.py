@@ -30,7 +30,8 @@ _NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 class Truth:
     """What tables that know everything hold. Customers and relations count from their first event on.
 
-    Employees are in lower case. Texts are without NUL and lone surrogates, which tables can't hold.
+    None for a row's columns means: not to be known, not compared. Employees are in lower case. Texts are without NUL
+    and lone surrogates, which tables can't hold.
     """
 
     customers: Mapping[Key, Mapping[str, Any] | None]
