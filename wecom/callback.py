@@ -7,6 +7,7 @@ document as it came; whoever reads it later calls ``read_event``.
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Iterable, Mapping
 
 from wecom.crypto import CallbackCrypto
@@ -16,7 +17,7 @@ from wecom.events.chat import parse_external_chat
 from wecom.events.contact import parse_contact
 from wecom.events.external import parse_external_contact
 from wecom.events.tags import parse_external_tag
-from wecom.xml import XmlRefused, leaves, parse, refuse_doctype, write
+from wecom.xml import XmlRefused, leaves, parse, write
 
 _FAMILIES: Mapping[str, Parse] = {
     "change_external_contact": parse_external_contact,
@@ -25,19 +26,20 @@ _FAMILIES: Mapping[str, Parse] = {
     "change_contact": parse_contact,
 }
 
-# The one shape that the platform sends. What is found here is covered by the signature, so taking it without parsing
-# the document can't be made use of; any other shape goes through the parser.
-_ENCRYPT = re.compile(rb"<Encrypt><!\[CDATA\[([A-Za-z0-9+/=]+)\]\]></Encrypt>")
-_OPENING = b"<Encrypt"
+# The shape that the platform sends. What is found here is covered by the signature, so taking it without parsing the
+# document can't be made use of; any other shape goes through the parser.
+_OTHERS = rb"(?:<(?:ToUserName|AgentID)><!\[CDATA\[[^\]<\0]*\]\]></(?:ToUserName|AgentID)>\s*)*"
+_DELIVERY = re.compile(
+    rb"<xml>\s*" + _OTHERS + rb"<Encrypt><!\[CDATA\[([^\]]+)\]\]></Encrypt>\s*" + _OTHERS + rb"</xml>\s*"
+)
+_BASE64 = string.ascii_letters.encode() + string.digits.encode() + b"+/="
 
 
 def encrypt_of(body: bytes) -> bytes:
     """The ciphertext in the outer document. Raises ``CallbackMalformed``."""
+    if (found := _DELIVERY.fullmatch(body)) and not found[1].translate(None, _BASE64):
+        return found[1]
     try:
-        # Before any search: a document that declares entities is no delivery, whatever else it holds.
-        refuse_doctype(body)
-        if body.count(_OPENING) == 1 and (found := _ENCRYPT.search(body)):
-            return found[1]
         texts = [text for path, text in leaves(parse(body)) if path == "Encrypt" and text]
     except XmlRefused as error:
         raise CallbackMalformed(error.reason) from None

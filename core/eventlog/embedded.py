@@ -254,7 +254,8 @@ class EmbeddedReader:
             position = await self._log.read(LogFile.oldest_position)
         await self._log.command(partial(self._writer.stand, self._group, position))
         self._position = position
-        self._reported = max(self._reported or 0, position)
+        # Also backwards: what has to be applied again is lag again.
+        self._reported = position
 
     async def read(self, limit: int, wait: float) -> Batch:
         """See ``Reader``. Raises ``LogUnavailable`` when the file was replaced by a new one."""

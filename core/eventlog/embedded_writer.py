@@ -29,6 +29,7 @@ DRAINED_BY = {
 """What reads the rest of a group's records."""
 
 _MOST_IN_GROUP = 2000
+_ENOUGH = 64
 _REMOVED_AT_ONCE = 1000
 _RETAIN_EVERY = 60.0
 _OVERHEAD = 120
@@ -79,7 +80,7 @@ class Writer:
         self._waiting: deque[Append] = deque()
         self._commands: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
         self._wake = threading.Event()
-        self._idle = False
+        self._gathering = False
         self._closing = False
         self._headers: dict[tuple[tuple[str, str], ...], str] = {}
         self._group: str | None = None
@@ -111,8 +112,9 @@ class Writer:
     def append(self, item: Append) -> None:
         """Take one record; its future tells when it is durable."""
         self._waiting.append(item)
-        if self._idle:
-            self._wake.set()
+        if not self._gathering:
+            self._gathering = True
+            self._loop.call_soon(self._gather, 0)
 
     async def command(self, work: Callable[[], T]) -> T:
         """Run ``work`` between two writes."""
@@ -126,6 +128,16 @@ class Writer:
         self._closing = True
         self._wake.set()
         await asyncio.to_thread(self._thread.join)
+
+    def _gather(self, before: int) -> None:
+        # A commit costs as much as a dozen records. So the thread is not woken for the first one but when a turn of
+        # the loop has brought no more, or when there are enough.
+        waiting = len(self._waiting)
+        if before < waiting < _ENOUGH:
+            self._loop.call_soon(self._gather, waiting)
+        else:
+            self._gathering = False
+            self._wake.set()
 
     # Run as commands, in the thread.
 
@@ -190,19 +202,18 @@ class Writer:
     # The thread itself.
 
     def _run(self) -> None:
-        while True:
-            self._idle = True
-            if not (self._waiting or self._commands or self._closing):
-                self._wake.wait()
+        while not (self._closing and not self._waiting and not self._commands):
+            self._wake.wait()
+            # Before anything is taken: what comes after this line wakes the thread again.
             self._wake.clear()
-            self._idle = False
             while self._commands:
                 self._execute(*self._commands.popleft())
-            group = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_IN_GROUP))]
-            if group:
+            # Not until nothing waits: what comes meanwhile is the next group, and is still being gathered.
+            ready = len(self._waiting)
+            while ready:
+                group = [self._waiting.popleft() for _ in range(min(ready, _MOST_IN_GROUP))]
+                ready -= len(group)
                 self._write(group)
-            elif self._closing and not self._commands:
-                break
         self._file.close()
 
     def _execute(self, work: Callable[[], Any], future: asyncio.Future[Any]) -> None:

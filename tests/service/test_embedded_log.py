@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import random
 import resource
@@ -54,6 +55,26 @@ async def test_what_waits_shares_one_commit(path: Path) -> None:
         await asyncio.gather(*(log.append("ww1", b"%d" % number, {}) for number in range(500)))
         assert 1 <= log.commits - before <= 10
         assert log.next_position == 502
+
+
+async def test_what_comes_in_the_next_turns_of_the_loop_shares_it_too(path: Path) -> None:
+    async with await EmbeddedLog.open(path) as log:
+        async with asyncio.TaskGroup() as appends:
+            for number in range(60):
+                appends.create_task(log.append("ww1", b"%d" % number, {}))
+                await asyncio.sleep(0)
+                # Work that lets go of the interpreter's lock, so that the writer's thread could run.
+                hashlib.sha256(bytes(1_000_000)).digest()
+        assert log.commits == 1
+
+
+async def test_what_never_ends_is_written_meanwhile(path: Path) -> None:
+    async with await EmbeddedLog.open(path) as log:
+        appends: list[asyncio.Task[None]] = []
+        while not (appends and appends[0].done()):
+            appends.append(asyncio.create_task(log.append("ww1", b"", {})))
+            await asyncio.sleep(0)
+        await asyncio.gather(*appends)
 
 
 async def test_more_than_one_statement_holds_is_still_one_transaction(path: Path) -> None:

@@ -140,6 +140,7 @@ SHAPES = {
     "as documented": b"<xml><ToUserName><![CDATA[c]]></ToUserName><Encrypt><![CDATA[QUJD]]></Encrypt></xml>",
     "the other order": b"<xml><AgentID>1</AgentID><Encrypt><![CDATA[QUJD]]></Encrypt><ToUserName>c</ToUserName></xml>",
     "no section": b"<xml><Encrypt>QUJD</Encrypt></xml>",
+    "blanks in the section": b"<xml><Encrypt><![CDATA[ QUJD\n]]></Encrypt></xml>",
     "line breaks": b"<xml>\n  <AgentID/>\n  <Encrypt>\n<![CDATA[QUJD]]>\n</Encrypt>\n</xml>\n",
     "an attribute": b'<xml><Encrypt x="1"><![CDATA[QUJD]]></Encrypt></xml>',
     "a comment": b"<xml><!-- x --><Encrypt>QU<!-- y -->JD</Encrypt></xml>",
