@@ -18,7 +18,7 @@ from core.logs import get_logger
 from core.metrics import Metrics
 from ingest.keys import Callbacks, KeyRing
 from ingest.query import read_query, signed
-from ingest.server import received
+from ingest.server import refusal
 from wecom.callback import encrypt_of, open_ciphertext
 from wecom.errors import CallbackMalformed, CallbackRejected
 
@@ -91,21 +91,18 @@ class CallbackEndpoint:
             raise Refused(405, "method")  # noqa: TRY301
         except CallbackRejected as error:
             self._outcomes.labels(error.reason).inc()
-            return web.Response(status=403)
+            return refusal(403)
         except CallbackMalformed as error:
             self._outcomes.labels("malformed").inc()
             _log.debug("callback.malformed", reason=error.reason)
-            return web.Response(status=400)
+            return refusal(400)
         except Refused as error:
             self._outcomes.labels(error.outcome).inc()
-            return web.Response(status=error.status)
+            return refusal(error.status)
         except LogUnavailable as error:
             self._outcomes.labels("not_kept").inc()
-            self._health.failed(f"the event log takes nothing: {error}")
+            self._not_kept(error)
             return self._no_answer(request)
-        except ConnectionError:
-            self._outcomes.labels("disconnected").inc()
-            raise
         except Exception:
             # Ours to mend. Not 200, and nothing that the sender would take for a final word.
             self._outcomes.labels("failed").inc()
@@ -126,19 +123,22 @@ class CallbackEndpoint:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             raise Refused(413, "too_large") from None
-        received(request)
+        except web.RequestPayloadError:
+            raise CallbackMalformed("body") from None
+        except OSError:
+            # Nobody is there to hear the answer.
+            raise Refused(400, "disconnected") from None
         encrypt = encrypt_of(body)
         name, document = _opened(callbacks, signature, timestamp, nonce, encrypt)
         self._remember(encrypt)
         await self._log.append(request.match_info["corpid"], document, {"callback": name})
         if self._health.state != "ok":
-            self._health.ok()
+            self._kept()
 
     def _verify(self, request: web.Request) -> bytes:
         """The number to echo when the address is saved in the console (document 90930)."""
         callbacks = self._callbacks(request)
         query = read_query(request.rel_url.raw_query_string)
-        received(request)
         signature, timestamp, nonce = signed(query)
         if "echostr" not in query:
             raise CallbackMalformed("parameter missing")
@@ -167,13 +167,22 @@ class CallbackEndpoint:
         if len(self._posted_order) > _REMEMBERED:
             self._posted.discard(self._posted_order.popleft())
 
+    def _not_kept(self, error: LogUnavailable) -> None:
+        # Once, and not for each of the deliveries that come meanwhile.
+        if self._health.state != "failed":
+            _log.error("callback.not_kept", exc_info=error)
+        self._health.failed(f"the event log takes nothing: {error}")
+
+    def _kept(self) -> None:
+        if self._health.state == "failed":
+            _log.info("callback.kept_again")
+        self._health.ok()
+
     def _no_answer(self, request: web.Request) -> web.Response:
         # Both official wordings of what is sent again agree on a network failure only (documents 90238, 90930).
         if not self._answer_503 and request.transport is not None:
             request.transport.abort()
-        response = web.Response(status=503)
-        response.force_close()
-        return response
+        return refusal(503)
 
 
 def _opened(callbacks: Callbacks, signature: str, timestamp: str, nonce: str, encrypt: bytes) -> tuple[str, bytes]:
