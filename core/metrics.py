@@ -29,6 +29,7 @@ class Metrics:
         self._log()
         self._sync()
         self._api()
+        self._sidebar()
         self._process()
         self._event_names: set[tuple[str, str]] = set()
 
@@ -86,6 +87,8 @@ class Metrics:
         )
         self.log_damaged_total = self._counter("log_damaged_total", "Records whose bytes did not survive, set aside")
         self.log_gaps_total = self._counter("log_gaps_total", "Stretches of the log lost before they were applied")
+        self.relayed_total = self._counter("relayed_total", "Deliveries published to Kafka, or parked", "outcome")
+        self.producers_replaced_total = self._counter("producers_replaced_total", "Kafka producers that got stuck")
 
     def _sync(self) -> None:
         self.events_applied_total = self._counter(
@@ -113,6 +116,14 @@ class Metrics:
         self.api_seconds = self._histogram("api_seconds", "Duration of one API call", _API_BUCKETS, "api")
         self.tokens_refreshed_total = self._counter(
             "tokens_refreshed_total", "Tokens and tickets asked for", "corpid", "kind", "outcome"
+        )
+
+    def _sidebar(self) -> None:
+        self.sidebar_requests_total = self._counter(
+            "sidebar_requests_total", "Requests to the sidebar by route and HTTP status", "route", "status"
+        )
+        self.sidebar_seconds = self._histogram(
+            "sidebar_seconds", "Duration of one request to the sidebar", _CALLBACK_BUCKETS, "route"
         )
 
     def _process(self) -> None:

@@ -13,12 +13,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from core.settings_rules import contradictions
 from core.settings_sources import SettingsError, explain, overrides, read_file
 
 DATABASES = ("sqlite+aiosqlite", "postgresql+asyncpg", "mysql+asyncmy")
@@ -30,6 +40,7 @@ __all__ = [
     "CallbackPair",
     "CallbackSettings",
     "CorpSettings",
+    "KafkaSettings",
     "Settings",
     "SettingsError",
     "load",
@@ -133,6 +144,30 @@ def _ancestors(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _joined(value: Any) -> Any:
+    """A list of servers as the text that Kafka's own clients take."""
+    if isinstance(value, list | tuple) and all(isinstance(server, str) for server in value):
+        return ",".join(value)
+    return value
+
+
+def _servers(value: str) -> str:
+    servers = [server.strip() for server in value.split(",")]
+    for server in servers:
+        found = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})", server)
+        if found is None or not 0 < int(found[1]) <= 65535:
+            raise _refuse(
+                'must be text such as "kafka-1:9092,kafka-2:9092", or a list of such servers, each with a port'
+            )
+    return ",".join(servers)
+
+
+def _topic(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value) or value in {".", ".."}:
+        raise _refuse("must be 1 to 249 letters, digits, dots, - and _")
+    return value
+
+
 Url = Annotated[str, AfterValidator(_url)]
 Origin = Annotated[str, AfterValidator(_origin)]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -173,6 +208,27 @@ class DatabaseSettings(_Table):
     """``[database]``. Left out, it is an SQLite file in the data folder."""
 
     url: Annotated[str, AfterValidator(_database)] = Field(repr=False)
+
+
+class KafkaSettings(_Table):
+    """``[kafka]``. With it ingest publishes to Kafka and sync reads from there; left out, both share one process."""
+
+    bootstrap_servers: Annotated[str, BeforeValidator(_joined), AfterValidator(_servers)] = Field(
+        description='where to find the cluster, as in "kafka-1:9092,kafka-2:9092"'
+    )
+    topic: Annotated[str, AfterValidator(_topic)] = "wecom.contact-events"
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 6
+    replication_factor: Annotated[int, Field(ge=1, le=100)] = 1
+    group_id: Identifier = "crm-sync"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: Identifier | None = None
+    sasl_password: Secret | None = None
+    ssl_cafile: Annotated[Path, AfterValidator(Path.absolute)] | None = None
+    """The authorities to believe, instead of the system's."""
+    ssl_certfile: Annotated[Path, AfterValidator(Path.absolute)] | None = None
+    """This client's own certificate and, unless it is in the same file, its key in ``ssl_keyfile``."""
+    ssl_keyfile: Annotated[Path, AfterValidator(Path.absolute)] | None = None
 
 
 class TimeoutSettings(_Table):
@@ -264,7 +320,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings
     wecom: WecomSettings = WecomSettings()
     corp: tuple[CorpSettings, ...] = ()
-    kafka: None = None
+    kafka: KafkaSettings | None = None
 
     @property
     def corps(self) -> tuple[CorpSettings, ...]:
@@ -308,10 +364,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
 def parse(document: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
     """The settings of a document as TOML would give it, with ``environ`` laid over it."""
     merged, given_by, problems = overrides(Settings, document, environ or {})
-    if "kafka" in merged:
-        merged = {key: value for key, value in merged.items() if key != "kafka"}
-        problems.append("[kafka]: Kafka mode is not part of this version yet; remove the table for the embedded mode")
-    problems.extend(_contradictions(merged))
+    problems.extend(contradictions(merged))
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
@@ -320,41 +373,3 @@ def parse(document: Mapping[str, Any], environ: Mapping[str, str] | None = None)
     if problems:
         raise SettingsError(problems)
     return settings
-
-
-def _contradictions(document: Mapping[str, Any]) -> list[str]:
-    """What is wrong between values that are right by themselves; looked for in the raw document, so that these
-    problems are told together with those of single values."""
-    problems: list[str] = []
-    service = document.get("service")
-    if isinstance(service, dict):
-        port, admin_port = (str(service.get(key, default)) for key, default in (("port", 8080), ("admin_port", 8081)))
-        if port == admin_port != "0":
-            problems.append("[service] port and admin_port must differ: metrics do not belong on the public port")
-    corps = _tables(document, "corp")
-    if not document.get("corp"):
-        problems.append("there is no [[corp]] table; each corporation needs one")
-    if _repeated(corps, "corpid"):
-        problems.append("several [[corp]] tables have the same corpid; each corporation has one")
-    for number, corp in enumerate(corps, 1):
-        agents = _tables(corp, "agent")
-        readers = sum(agent.get("customer_data") is True for agent in agents)
-        if readers != 1:
-            problems.append(
-                f"[[corp]] number {number}: {readers} [[corp.agent]] tables have customer_data = true; "
-                "exactly one app's secret reads customers"
-            )
-        for table, key, rows in (("callback", "name", _tables(corp, "callback")), ("agent", "agentid", agents)):
-            if _repeated(rows, key):
-                problems.append(f"[[corp]] number {number}: several [[corp.{table}]] tables have the same {key}")
-    return problems
-
-
-def _tables(document: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    found = document.get(key)
-    return [table for table in found if isinstance(table, dict)] if isinstance(found, list) else []
-
-
-def _repeated(tables: list[dict[str, Any]], key: str) -> bool:
-    values = [str(table[key]) for table in tables if key in table]
-    return len(values) != len(set(values))

@@ -30,6 +30,10 @@ class LogFull(LogUnavailable):
     """The size cap is reached and nothing can be removed because it has not been read yet."""
 
 
+class RecordRefused(LogUnavailable):
+    """The log takes this record never (too large); trying again can't help, and other records are not concerned."""
+
+
 class LogOwned(LogError):
     """Another process owns this log."""
 

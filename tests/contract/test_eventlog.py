@@ -14,17 +14,20 @@ import pytest
 import pytest_asyncio
 
 from core.eventlog.base import EventLog, LogUnavailable
-from tests.support.eventlogs import Backend, EmbeddedBackend, FixedPositions, read_all, values
+from tests.support.eventlogs import Backend, EmbeddedBackend, FixedPositions, KafkaBackend, read_all, values
 
 pytestmark = pytest.mark.asyncio
 
-BACKENDS = ("embedded",)
+BACKENDS = ("embedded", "kafka")
 GROUP = "crm-sync"
 
 
 @pytest_asyncio.fixture(params=BACKENDS)
 async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
-    yield {"embedded": EmbeddedBackend}[request.param](tmp_path)
+    if request.param == "kafka":
+        yield KafkaBackend(request.getfixturevalue("kafka"), request.getfixturevalue("topic"))
+    else:
+        yield EmbeddedBackend(tmp_path)
 
 
 @pytest_asyncio.fixture
@@ -195,6 +198,17 @@ async def test_lag_is_what_was_appended_and_not_reported(log: EventLog) -> None:
         assert sum((await reader.lag()).values()) == 3
         await read_all(reader, 2, limit=1, report=True)
         assert sum((await reader.lag()).values()) == 1
+
+
+async def test_positions_that_went_back_are_lag_again(log: EventLog) -> None:
+    await fill(log, b"1", b"2", b"3")
+    async with log.reader(GROUP) as reader:
+        first, *_ = await read_all(reader, 3, report=True)
+        assert sum((await reader.lag()).values()) == 0
+    async with log.reader(GROUP, FixedPositions({first.partition: first.position})) as reader:
+        assert sum((await reader.lag()).values()) == 3
+        await read_all(reader, 3, report=True)
+        assert sum((await reader.lag()).values()) == 0
 
 
 async def test_a_log_that_is_opened_again_is_the_same_log(backend: Backend) -> None:

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from core.eventlog.base import Batch, EventLog, Reader, Record, Span
 from core.eventlog.embedded import EmbeddedLog
+from core.eventlog.kafka import KafkaLog
+from tests.support.kafka_topics import create_topic, delete_records, kafka_settings
 
 
 class Backend(Protocol):
@@ -50,6 +52,37 @@ class EmbeddedBackend:
         log = await EmbeddedLog.open(self._folder / "log.sqlite", keep_seconds=-3600)
         async with log.reader("crm-sync") as reader:
             await reader.report(Batch(spans={partition: Span(position - 1, position)}))
+        return log
+
+
+class KafkaBackend:
+    """Topics of a real broker."""
+
+    def __init__(self, address: str, topic: str) -> None:
+        self._address = address
+        self._topic = topic
+        self._made = False
+        self._logs = 0
+
+    async def open(self) -> KafkaLog:
+        if not self._made:
+            await create_topic(self._address, self._topic)
+            self._made = True
+        return await self._open(self._topic)
+
+    async def open_another(self) -> KafkaLog:
+        self._logs += 1
+        topic = f"{self._topic}-{self._logs}"
+        await create_topic(self._address, topic)
+        return await self._open(topic)
+
+    async def remove_before(self, log: EventLog, partition: int, position: int) -> EventLog:
+        await delete_records(self._address, self._topic, partition, position)
+        return log
+
+    async def _open(self, topic: str) -> KafkaLog:
+        log = KafkaLog(kafka_settings(self._address, topic))
+        await log.identified(10)
         return log
 
 

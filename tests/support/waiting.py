@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 DEADLINE = 10.0
 
@@ -16,3 +16,10 @@ async def until(condition: Callable[[], bool], deadline: float = DEADLINE) -> No
     async with asyncio.timeout(deadline):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
+
+
+async def until_async(condition: Callable[[], Awaitable[bool]], deadline: float = DEADLINE) -> None:
+    """The same for a condition that has to be asked for."""
+    async with asyncio.timeout(deadline):
+        while not await condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)

@@ -148,7 +148,6 @@ def test_a_problem_names_the_variable_it_came_from() -> None:
         ("[service]\n", "[database]\nurl = 'oracle://x/y'\n[service]\n", "[database] url: must begin with sqlite+aio"),
         ("[service]\n", "[database]\nurl = 'sqlite+aiosqlite://'\n[service]\n", "[database] url: must name the data"),
         ("[service]\n", "[database]\nurl = 'mysql+asyncmy://h:x/y'\n[service]\n", "[database] url: is not a database"),
-        ("[service]\n", "[kafka]\n[service]\n", "[kafka]: Kafka mode is not part of this version yet"),
         ("[service]\n", '[wecom]\napi_base_url = "https://h/x"\n[service]\n', "[wecom] api_base_url: must be the orig"),
         (
             "[service]\n",
@@ -173,6 +172,73 @@ def test_a_problem_names_the_variable_it_came_from() -> None:
 def test_one_wrong_value_is_one_problem(was: str, now: str, problem: str) -> None:
     assert was in GOOD
     found = problems_of(GOOD.replace(was, now, 1))
+    assert len(found) == 1
+    assert found[0].startswith(problem)
+
+
+KAFKA = """
+[kafka]
+bootstrap_servers = "kafka-1:9092, kafka-2:9092"
+"""
+
+
+def test_kafka_with_its_defaults() -> None:
+    kafka = read(GOOD + KAFKA).kafka
+    assert kafka is not None
+    assert kafka.bootstrap_servers == "kafka-1:9092,kafka-2:9092"
+    assert (kafka.topic, kafka.partitions, kafka.replication_factor) == ("wecom.contact-events", 6, 1)
+    assert (kafka.group_id, kafka.security_protocol) == ("crm-sync", "PLAINTEXT")
+
+
+def test_kafka_in_the_environment_alone() -> None:
+    kafka = read(
+        GOOD,
+        WECOM_CRM_KAFKA__BOOTSTRAP_SERVERS="[::1]:9093",
+        WECOM_CRM_KAFKA__PARTITIONS="12",
+        WECOM_CRM_KAFKA__SECURITY_PROTOCOL="SASL_SSL",
+        WECOM_CRM_KAFKA__SASL_USERNAME="crm",
+        WECOM_CRM_KAFKA__SASL_PASSWORD="pass-word",
+        WECOM_CRM_KAFKA__SSL_CAFILE="/etc/kafka/ca.pem",
+    ).kafka
+    assert kafka is not None
+    assert (kafka.bootstrap_servers, kafka.partitions, kafka.sasl_username) == ("[::1]:9093", 12, "crm")
+    assert kafka.sasl_password is not None
+    assert kafka.sasl_password.get_secret_value() == "pass-word"
+    assert kafka.ssl_cafile == Path("/etc/kafka/ca.pem")
+    assert "pass-word" not in repr(kafka)
+
+
+def test_kafka_servers_as_a_list() -> None:
+    kafka = read(GOOD + KAFKA.replace('"kafka-1:9092, kafka-2:9092"', '["a:1", "b:2"]')).kafka
+    assert kafka is not None
+    assert kafka.bootstrap_servers == "a:1,b:2"
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ("", "[kafka] bootstrap_servers: is missing: where to find the cluster, as in"),
+        ('bootstrap_servers = "kafka"', "[kafka] bootstrap_servers: must be text such as"),
+        ('bootstrap_servers = "kafka:0"', "[kafka] bootstrap_servers: must be text such as"),
+        ('bootstrap_servers = "kafka:9092,"', "[kafka] bootstrap_servers: must be text such as"),
+        ('bootstrap_servers = "PLAINTEXT://kafka:9092"', "[kafka] bootstrap_servers: must be text such as"),
+        ("bootstrap_servers = []", "[kafka] bootstrap_servers: must be text such as"),
+        ("bootstrap_servers = [1]", "[kafka] bootstrap_servers: must be text in quotation marks"),
+        ('topic = "a b"', "[kafka] topic: must be 1 to 249 letters"),
+        ("partitions = 0", "[kafka] partitions: must be greater than or equal to 1"),
+        ("replication_factor = 0", "[kafka] replication_factor: must be greater than or equal to 1"),
+        ('group_id = ""', "[kafka] group_id: must be 1 to 128 characters"),
+        ('security_protocol = "TLS"', "[kafka] security_protocol: must be 'PLAINTEXT', 'SSL'"),
+        ('security_protocol = "SASL_SSL"', "[kafka] security_protocol with SASL needs sasl_username and sasl_password"),
+        ('sasl_username = "u"', "[kafka] sasl_username: without effect; security_protocol must be SASL_SSL for it"),
+        ('ssl_cafile = "ca.pem"', "[kafka] ssl_cafile: without effect; security_protocol must be SSL or SASL_SSL"),
+        ('security_protocol = "SSL"\nssl_keyfile = "k"', "[kafka] ssl_keyfile needs ssl_certfile beside it"),
+        ("grup = 1", "[kafka] grup: is not known; did you mean group_id?"),
+    ],
+)
+def test_one_wrong_key_of_kafka_is_one_problem(keys: str, problem: str) -> None:
+    table = "[kafka]\n" if keys == "" or "bootstrap_servers" in keys else KAFKA
+    found = problems_of(f"{GOOD}{table}{keys}\n")
     assert len(found) == 1
     assert found[0].startswith(problem)
 
@@ -206,6 +272,8 @@ public_url = "http://LEAK-5.example"
 url = "oracle://user:LEAK-6@host/name"
 [kafka]
 bootstrap_servers = "LEAK-7"
+security_protocol = "SASL_SSL"
+sasl_password = ["LEAK-7b"]
 [wecom]
 api_base_url = "https://user:LEAK-8@host"
 timeouts = { total = "LEAK-9" }
@@ -236,7 +304,9 @@ def test_every_problem_at_once_and_no_value() -> None:
     assert sorted(places) == sorted(
         [
             "WECOM_CRM_SERVICE__VERIFY_FILES",
-            "[kafka]",
+            "[kafka] bootstrap_servers",
+            "[kafka] security_protocol with SASL needs sasl_username",
+            "[kafka] sasl_password",
             "[[corp]] number 1",
             "[service] public_url",
             "[service] port",

@@ -66,6 +66,11 @@ class Server(ABC):
             raise RuntimeError(f"{self.name} is not running")
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and neither stopped nor killed."""
+        return self._process is not None
+
     def start(self) -> None:
         """Start it and wait until it answers."""
         self.launch()
