@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.db.engine import Database, is_transient
 from core.db.tables import contact_event, log_position
 from core.db.upsert import insert_ignore
-from core.envelope import UNDECODABLE, Envelope, EnvelopeUnreadable, interpret
+from core.envelope import UNDECODABLE, Envelope, EnvelopeUnreadable, decode, interpret
 from core.eventlog.base import Batch, PartitionLost, Reader, Record
 from core.health import Component
 from core.logs import get_logger
@@ -42,6 +42,11 @@ def decode_delivery(record: Record) -> Envelope:
     return interpret(record.key, record.headers.get("callback", ""), record.appended_at, record.value)
 
 
+def decode_envelope(record: Record) -> Envelope:
+    """A record of the topic: interpreted by the relay already. Raises ``EnvelopeUnreadable``."""
+    return decode(record.value)
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """A record with what it means; ``effect`` is None for what has to be set aside, with the reason."""
@@ -57,10 +62,10 @@ class Item:
         return self.envelope.key if self.envelope else f"{self.corpid}:{self.record.position}"
 
 
-def read_item(record: Record, decode: Decode) -> Item:
+def read_item(record: Record, decode_record: Decode) -> Item:
     """Interpret one record; never raises for its content."""
     try:
-        envelope = decode(record)
+        envelope = decode_record(record)
     except EnvelopeUnreadable as error:
         return Item(record, record.key.partition(":")[0], None, None, f"unreadable record: {error.reason}")
     if envelope.event == UNDECODABLE:
@@ -295,7 +300,12 @@ def _by_key(items: Iterable[Item]) -> dict[str, list[Item]]:
 
 
 def _letter(item: Item, reason: str) -> DeadLetter:
-    return DeadLetter(item.record, item.corpid, reason, item.envelope.event_id if item.envelope else None)
+    record, envelope = item.record, item.envelope
+    if envelope is None:
+        return DeadLetter(record, item.corpid, reason, record.value, record.appended_at)
+    # The document as WeCom sent it, where the record only carries it.
+    payload = record.value if envelope.raw is None else envelope.raw
+    return DeadLetter(record, item.corpid, reason, payload, envelope.received_at, envelope.event_id)
 
 
 def _root(error: BaseException) -> str:

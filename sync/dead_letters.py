@@ -26,11 +26,13 @@ class TooManyDeadLetters(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record that is set aside. ``reason`` carries no personal data."""
+    """A record that is set aside. ``reason`` carries no personal data, ``received_at`` is in milliseconds."""
 
     record: Record
     corpid: str
     reason: str
+    payload: bytes
+    received_at: int
     event_id: str | None = None
 
 
@@ -80,8 +82,8 @@ async def set_aside(
                     "position": letter.record.position,
                     "event_id": letter.event_id,
                     "reason": letter.reason,
-                    "payload": letter.record.value,
-                    "received_at": datetime.fromtimestamp(letter.record.appended_at / 1000, UTC),
+                    "payload": letter.payload,
+                    "received_at": datetime.fromtimestamp(letter.received_at / 1000, UTC),
                     "recorded_at": now,
                 }
                 for letter in letters

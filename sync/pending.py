@@ -13,7 +13,8 @@ A new event puts the row back to ``first`` at any time; a reader removes a row o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,14 +23,11 @@ from sqlalchemy import and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.tables import pending_read
-from core.db.upsert import Columns, upsert
+from core.db.wishes import CUSTOMER, Wish, write_wishes
 from sync.facts import Effect
 from sync.store import Written
 
-CUSTOMER = "customer"
-
 LEASE = timedelta(seconds=60)
-SPACING = timedelta(seconds=2)
 CONFIRM_AFTER = timedelta(seconds=5)
 # An answer that differs from one read so shortly before may be the older of the two.
 SETTLED_AFTER = timedelta(seconds=60)
@@ -104,54 +102,15 @@ def postpone(claim: Claim, now: datetime, reason: str, wait: float | None = None
     )
 
 
-def _fold(old: Columns, new: Columns) -> Sequence[tuple[str, Any]]:
-    return [
-        ("wanted_at", new.wanted_at),
-        ("version", old.version + new.version),
-        ("due_at", new.due_at),
-        ("stage", new.stage),
-        ("events", old.events + new.events),
-        ("attempts", new.attempts),
-        ("reason", new.reason),
-        ("recheck_at", func.coalesce(new.recheck_at, old.recheck_at)),
-        ("recheck_last_at", func.coalesce(new.recheck_last_at, old.recheck_last_at)),
-    ]
-
-
-async def want(conn: AsyncConnection, dialect: str, corpid: str, effects: Iterable[Effect], now: datetime) -> None:
+async def want(conn: AsyncConnection, dialect: str, corpid: str, effects: Sequence[Effect], now: datetime) -> None:
     """Fold the wishes of these events: one row per customer."""
-    rows: dict[str, dict[str, Any]] = {}
-    for effect in effects:
-        if effect.customer is None:
-            continue
-        row = rows.setdefault(effect.customer, _new_row(corpid, effect.customer, now))
-        row["events"] += 1
-        if effect.transferred:
-            row |= {"recheck_at": now + RECHECK[0], "recheck_last_at": now + RECHECK[1]}
-    if rows:
-        await conn.execute(upsert(dialect, pending_read, _fold), [rows[key] for key in sorted(rows)])
-        await conn.execute(
-            update(pending_read)
-            .where(_is(corpid, list(rows)), pending_read.c.read_at > now - SPACING)
-            .values(due_at=now + SPACING)
-        )
-
-
-def _new_row(corpid: str, object_id: str, now: datetime) -> dict[str, Any]:
-    return {
-        "corpid": corpid,
-        "kind": CUSTOMER,
-        "object_id": object_id,
-        "wanted_at": now,
-        "due_at": now,
-        "version": 1,
-        "stage": "first",
-        "events": 0,
-        "attempts": 0,
-        "reason": None,
-        "recheck_at": None,
-        "recheck_last_at": None,
-    }
+    counts: Counter[str] = Counter(effect.customer for effect in effects if effect.customer is not None)
+    transferred = {effect.customer for effect in effects if effect.transferred}
+    again = [now + wait for wait in RECHECK]
+    wishes = [
+        Wish(customer, events, *(again if customer in transferred else ())) for customer, events in counts.items()
+    ]
+    await write_wishes(conn, dialect, corpid, wishes, now)
 
 
 async def claim(

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from core.db.engine import Database, is_transient
+from core.db.wishes import CUSTOMER
 from core.health import Component
 from core.logs import get_logger
 from core.metrics import Metrics
-from sync.pending import CUSTOMER, Claim, Next, claim, next_due, plan, postpone, release, settle
+from sync.pending import Claim, Next, claim, next_due, plan, postpone, release, settle
 from sync.store import Answer, write_answers
 from wecom.client import WeComClient
 from wecom.customers import read_customer

@@ -16,13 +16,14 @@ from core.health import Health
 from core.metrics import Metrics
 from core.schema import require_current
 from core.settings import Settings
-from sync.apply import Applier, DatabasePositions, decode_delivery
+from sync.apply import Applier, DatabasePositions, Decode, decode_delivery
 from sync.gauges import keep_measuring
 from sync.pending import release_all
 from sync.refresh import CorpRefresher
 from wecom.client import WeComClient
 
 GROUP = "crm-sync"
+"""Who reads ingest's own log in the embedded mode."""
 
 
 class SyncService:
@@ -36,13 +37,22 @@ class SyncService:
         client: WeComClient,
         health: Health,
         metrics: Metrics,
+        *,
+        decode: Decode = decode_delivery,
+        group: str = GROUP,
+        alone: bool = True,
     ) -> None:
-        """``log`` is ingest's own log: this process is then the only one that reads and the only one that refreshes."""
+        """``decode`` knows what the records of ``log`` are, ``group`` is the name to read under.
+
+        ``alone`` says that no other process works on this database: leases left by the one before are then void.
+        """
         self._settings = settings
         self._database = database
         self._log = log
         self._metrics = metrics
         self._health = health
+        self._group = group
+        self._alone = alone
         reader = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
         self._refreshers = {
             entry.corpid: CorpRefresher(
@@ -58,7 +68,7 @@ class SyncService:
         }
         self._apply_health = health.component("apply", stalls_after=120)
         # Kept when ``run`` is called again after a failure, so that its ceilings hold until the process starts anew.
-        self._applier = Applier(database, decode_delivery, metrics, self._apply_health, applied=self._wake)
+        self._applier = Applier(database, decode, metrics, self._apply_health, applied=self._wake)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until told to stop. Raises ``SchemaOutdated``, a database that is away, or what broke the apply loop."""
@@ -75,14 +85,22 @@ class SyncService:
             statement = upsert(self._database.dialect, corp, lambda _old, new: [("name", new["name"])])
             rows = [{"corpid": entry.corpid, "name": entry.name} for entry in self._settings.corps]
             await conn.execute(statement, sorted(rows, key=lambda row: row["corpid"]))
-            await release_all(conn)
-        async with self._log.reader(GROUP, DatabasePositions(self._database)) as reader, asyncio.TaskGroup() as tasks:
+            if self._alone:
+                await release_all(conn)
+        async with (
+            self._log.reader(self._group, DatabasePositions(self._database)) as reader,
+            asyncio.TaskGroup() as tasks,
+        ):
             for corpid, refresher in self._refreshers.items():
                 tasks.create_task(refresher.run(stopping), name=f"refresh:{corpid}")
             tasks.create_task(self._applier.run(reader, stopping), name="apply")
             tasks.create_task(
                 keep_measuring(self._database, self._metrics, list(self._refreshers), stopping), name="gauges"
             )
+
+    def wake(self, corpid: str) -> None:
+        """There is something to read for this corp: look now."""
+        self._wake((corpid,))
 
     def _wake(self, corpids: Iterable[str]) -> None:
         for corpid in corpids:

@@ -11,6 +11,7 @@ import json as json_
 import re
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -19,10 +20,15 @@ import aiohttp
 from wecom.budgets import Budgets
 from wecom.errcodes import TOKEN_REJECTED, error_of
 from wecom.errors import RateLimited, RequestRefused, Retry, TokenRejected, TooConcurrent
-from wecom.tokens import ACCESS_TOKEN, Secret, TokenKeeper, TokenStore
+from wecom.tokens import ACCESS_TOKEN, AGENT_TICKET, JSAPI_TICKET, Secret, TokenKeeper, TokenStore
 
 PREFIX = "/cgi-bin/"
 GETTOKEN = "gettoken"
+TICKETS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    JSAPI_TICKET: ("get_jsapi_ticket", {}),
+    AGENT_TICKET: ("ticket/get", {"type": "agent_config"}),
+}
+"""Kind of ticket to the path and parameters that bring it (document 90506)."""
 LARGEST_ANSWER = 16 * 2**20
 _LONGEST_DETAIL = 300
 _SHORTEST_LIFE = 30.0
@@ -72,6 +78,10 @@ class WeComClient:
         self._budgets = Budgets(clock)
         self._session: aiohttp.ClientSession | None = None
         self._tokens = TokenKeeper(ACCESS_TOKEN, GETTOKEN, self._gettoken, store, observer.token_asked, clock)
+        self._tickets = {
+            kind: TokenKeeper(kind, api, partial(self._get_ticket, kind), store, observer.token_asked, clock)
+            for kind, (api, _) in TICKETS.items()
+        }
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -102,9 +112,7 @@ class WeComClient:
         Returns the answer without NUL and lone surrogates in its texts. ``share`` is one of ``wecom.budgets.SHARES``.
         Raises an ``ApiError`` for everything else, ``LookupError`` for a secret that is not configured.
         """
-        secret = self._secrets.get((corpid, secret_name))
-        if secret is None:
-            raise LookupError(f"corp {corpid} has no secret {secret_name} in the configuration")
+        secret = self._secret(corpid, secret_name)
         budget = self._budgets.of(corpid, api)
         async with budget.turn(share):
             try:
@@ -119,6 +127,27 @@ class WeComClient:
                 raise
         budget.accepted()
         return answer
+
+    async def ticket(self, corpid: str, secret_name: str, kind: str, *, rejected: str | None = None) -> str:
+        """The ticket of this kind (a key of ``TICKETS``) that signatures are made with; another one than ``rejected``.
+
+        The client of the employee checks signatures, so only that one finds out that a ticket died early. The answer
+        may still be ``rejected``, when the platform gives the same one again. Raises as ``call`` does.
+        """
+        secret = self._secret(corpid, secret_name)
+        keeper = self._tickets[kind]
+        return await (keeper.get(secret) if rejected is None else keeper.replace(secret, rejected))
+
+    def _secret(self, corpid: str, secret_name: str) -> Secret:
+        secret = self._secrets.get((corpid, secret_name))
+        if secret is None:
+            raise LookupError(f"corp {corpid} has no secret {secret_name} in the configuration")
+        return secret
+
+    async def _get_ticket(self, kind: str, secret: Secret) -> tuple[str, float]:
+        api, params = TICKETS[kind]
+        answer = await self.call(secret.corpid, secret.name, api, params=params, share="sidebar")
+        return _short_lived(api, answer, "ticket")
 
     async def _with_token(self, secret: Secret, api: str, params: Mapping[str, str], json: Any) -> dict[str, Any]:
         token = await self._tokens.get(secret)
@@ -136,12 +165,7 @@ class WeComClient:
 
     async def _gettoken(self, secret: Secret) -> tuple[str, float]:
         answer = await self._once(secret, GETTOKEN, {"corpid": secret.corpid, "corpsecret": secret.value}, None)
-        token, lifetime = answer.get(ACCESS_TOKEN), answer.get("expires_in")
-        if not isinstance(token, str) or not token:
-            raise Retry(GETTOKEN, None, "an answer without access_token")
-        if not isinstance(lifetime, int | float):
-            return token, 7200.0
-        return token, float(min(max(_SHORTEST_LIFE, lifetime), _LONGEST_LIFE))
+        return _short_lived(GETTOKEN, answer, ACCESS_TOKEN)
 
     async def _once(self, secret: Secret, api: str, params: Mapping[str, str], json: Any) -> dict[str, Any]:
         began = self._clock()
@@ -190,6 +214,16 @@ class WeComClient:
         return answer
 
 
+def _short_lived(api: str, answer: Mapping[str, Any], name: str) -> tuple[str, float]:
+    """A token or ticket of an answer, and for how many seconds it is good."""
+    value, lifetime = answer.get(name), answer.get("expires_in")
+    if not isinstance(value, str) or not value:
+        raise Retry(api, None, f"an answer without {name}")
+    if not isinstance(lifetime, int | float):
+        return value, 7200.0
+    return value, float(min(max(_SHORTEST_LIFE, lifetime), _LONGEST_LIFE))
+
+
 async def _body(response: aiohttp.ClientResponse) -> bytes:
     parts: list[bytes] = []
     size = 0
@@ -223,4 +257,4 @@ def _clean(value: Any) -> Any:
     return value
 
 
-__all__ = ["GETTOKEN", "PREFIX", "TOKEN_REJECTED", "Observer", "WeComClient"]
+__all__ = ["GETTOKEN", "PREFIX", "TICKETS", "TOKEN_REJECTED", "Observer", "WeComClient"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wecom.errors import (
     ApiError,
+    CodeRejected,
     CorpPaused,
     CustomerNotVisible,
     EmployeeNotVisible,
@@ -26,11 +27,14 @@ _CLASSES: dict[int, type[ApiError]] = {
     **dict.fromkeys((40001, 40013, 40056, 40091, 45031, 301002, 301007, 50003), CorpPaused),
     # Trusted IP.
     **dict.fromkeys((60020, 301042), CorpPaused),
+    # Trusted domain of the login's return address.
+    50001: CorpPaused,
     # The app may not use the API.
     **dict.fromkeys((48001, 48002, 48004, 48005, 48006, 48009, 60031, 701008), CorpPaused),
     **dict.fromkeys((84061, 84083, 84084), NoRelation),
     40096: CustomerNotVisible,
     **dict.fromkeys((40003, 46004, 48011, 50002, 60011, 60021, 60111, 84074, 92000), EmployeeNotVisible),
+    **dict.fromkeys((40029, 42003, 42022), CodeRejected),
 }
 
 

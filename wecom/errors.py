@@ -17,6 +17,7 @@
         │   ├── NoRelation          84061 and kin: no relation between the two
         │   ├── CustomerNotVisible  40096: the customer has no follower in range
         │   └── EmployeeNotVisible  60111 and kin: the employee is gone or out of range
+        ├── CodeRejected            40029 and kin: begin the login again, once
         └── RequestRefused          our request was wrong: a bug, set aside
 
 Messages carry ids and codes, never tokens, secrets, names or query strings.
@@ -116,6 +117,10 @@ class CustomerNotVisible(NotVisible):
 
 class EmployeeNotVisible(NotVisible):
     """40003, 46004, 50002, 60011, 60021, 60111, 84074, 92000: gone or outside the visible range."""
+
+
+class CodeRejected(ApiError):
+    """40029, 42003, 42022: the login's code was used, is too old, or was made for another app (document 91023)."""
 
 
 class RequestRefused(ApiError):

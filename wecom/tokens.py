@@ -20,12 +20,15 @@ from wecom.errcodes import error_of
 from wecom.errors import ApiError, CorpPaused, RateLimited, Retry, TokenRejected
 
 ACCESS_TOKEN = "access_token"  # noqa: S105
+JSAPI_TICKET, AGENT_TICKET = "jsapi_ticket", "agent_ticket"
 LEASE_SECONDS = 20.0
 _EARLY_SECONDS = 300.0
 _EARLY_SHARE = 0.1
 _REFUSED = (600.0, 1200.0, 2400.0, 3600.0)
 _FRUITLESS = (1.0, 5.0, 30.0, 60.0, 300.0)
 _HELD = (1.0, 2.0, 5.0, 10.0, 30.0)
+# An app may ask for its ticket a hundred times an hour (document 90506), failures included and in every process.
+_HELD_TICKET = (1.0, 5.0, 30.0, 60.0, 120.0)
 _LOOK_AGAIN = 0.2
 
 
@@ -124,6 +127,7 @@ class TokenKeeper:
         self._told = told
         self._clock = clock
         self._slots: dict[tuple[str, str], _Slot] = {}
+        self._held = _HELD if kind == ACCESS_TOKEN else _HELD_TICKET
 
     async def get(self, secret: Secret) -> str:
         """A token that should work. Raises what ``fetch`` raised, without asking again while a refusal holds."""
@@ -181,7 +185,7 @@ class TokenKeeper:
         try:
             return await self._obtain(secret, slot)
         except Retry:
-            slot.held_until = self._clock() + _HELD[min(slot.failures, len(_HELD) - 1)]
+            slot.held_until = self._clock() + self._held[min(slot.failures, len(self._held) - 1)]
             slot.failures += 1
             raise
 

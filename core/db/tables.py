@@ -217,6 +217,33 @@ credential = Table(
     comment="Cache of access tokens and tickets, shared by all processes",
 )
 
+session = Table(
+    "session",
+    metadata,
+    Column("digest", String(64), primary_key=True, comment="SHA-256 of the opaque id in the browser's cookie"),
+    Column("public_id", String(64), nullable=False, comment="What the page sends along to name its session; no secret"),
+    Column("corpid", Id(), nullable=False, comment="The corporation"),
+    Column("agentid", BigInteger, nullable=False, comment="The app whose page it is"),
+    Column("userid", Id(), nullable=False, comment="The employee who is logged in, in lower case"),
+    Column("created_at", Instant(), nullable=False, comment="When the login succeeded"),
+    Column("expires_at", Instant(), nullable=False, comment="When it ends by itself"),
+    Column("ended_at", Instant(), comment="When another login, or the employee's leaving, ended it"),
+    Index(None, "expires_at"),
+    comment="Logins of employees to the sidebar",
+)
+
+login_state = Table(
+    "login_state",
+    metadata,
+    Column("digest", String(64), primary_key=True, comment="SHA-256 of the state that came back from the platform"),
+    Column("corpid", Id(), nullable=False, comment="The corporation"),
+    Column("agentid", BigInteger, nullable=False, comment="The app"),
+    Column("used_at", Instant(), nullable=False, comment="When it came back"),
+    Column("expires_at", Instant(), nullable=False, comment="Until when it would be taken if it were not here"),
+    Index(None, "expires_at"),
+    comment="States of logins that came back, each of which counts once",
+)
+
 # Kept beside the tables because both the schema check and the tests ask for it.
 ALL_TABLES = tuple(metadata.sorted_tables)
 
@@ -230,6 +257,8 @@ __all__ = [
     "customer_follow_tag",
     "dead_letter",
     "log_position",
+    "login_state",
     "metadata",
     "pending_read",
+    "session",
 ]

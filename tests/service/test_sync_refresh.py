@@ -10,7 +10,8 @@ import pytest
 import pytest_asyncio
 
 from core.db.tables import customer, customer_follow, pending_read
-from sync.pending import CONFIRM_AFTER, RECHECK, SPACING, UNSEEN_LADDER
+from core.db.wishes import SPACING
+from sync.pending import CONFIRM_AFTER, RECHECK, UNSEEN_LADDER
 from sync.refresh import AT_ONCE
 from tests.support.crm import rows
 from tests.support.loopback_api import follower

@@ -12,10 +12,11 @@ TABLE = {
     errors.RateLimited: (45009,),
     errors.TooConcurrent: (45033, 45035),
     errors.TokenRejected: (40014, 42001),
-    errors.CorpPaused: (40001, 40013, 60020, 301042, 48002, 50003, 301007),
+    errors.CorpPaused: (40001, 40013, 60020, 301042, 48002, 50001, 50003, 301007),
     errors.NoRelation: (84061, 84083, 84084),
     errors.CustomerNotVisible: (40096,),
     errors.EmployeeNotVisible: (40003, 46004, 60111, 60011, 84074),
+    errors.CodeRejected: (40029, 42003, 42022),
     errors.RequestRefused: (40058, 40063, 41001, 41035, 999999),
 }
 

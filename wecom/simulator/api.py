@@ -14,7 +14,9 @@ from aiohttp import web
 
 from wecom.simulator.counts import Counts
 from wecom.simulator.faults import BAD_GATEWAY, EMPTY, HTML, SLOW, TRUNCATED, Faults
+from wecom.simulator.oauth import CodeRefused, OAuth
 from wecom.simulator.state import Agent, Corp
+from wecom.simulator.tickets import AGENT, CONFIG, Tickets
 from wecom.simulator.tokens import Tokens
 from wecom.simulator.visibility import Visibility
 from wecom.simulator.world import World
@@ -23,6 +25,9 @@ GETTOKEN = "gettoken"
 GET = "externalcontact/get"
 LIST = "externalcontact/list"
 FOLLOW_USERS = "externalcontact/get_follow_user_list"
+USER = "user/get"
+USERINFO = "auth/getuserinfo"
+CORP_TICKET, AGENT_TICKET = "get_jsapi_ticket", "ticket/get"
 
 PAGE_SIZE = 500
 """Followers on one page (document 92114)."""
@@ -32,17 +37,23 @@ _MESSAGES = {
     40001: "invalid credential",
     40013: "invalid corpid",
     40014: "invalid access_token",
+    40029: "invalid code",
+    40035: "invalid parameter",
     40096: "invalid external userid",
     41001: "access_token missing",
     41002: "corpid missing",
     41004: "corpsecret missing",
+    41008: "missing code",
     41009: "userid missing",
     41035: "external_userid missing",
     42001: "access_token expired",
+    42003: "code expired",
     45009: "api freq out of limit",
     45033: "api concurrent out of limit",
     48002: "api forbidden",
+    50001: "redirect_url domain account error",
     50100: "invalid cursor",
+    60011: "no privilege to access/modify contact/party/agent",
     60111: "userid not found",
     84061: "not external contact",
 }
@@ -50,7 +61,7 @@ _HTML = b"<html><head><title>502</title></head><body>upstream is not available</
 
 Answer = dict[str, Any]
 Params = Mapping[str, str]
-Handler = Callable[[Corp, Params], Answer]
+Handler = Callable[[Corp, Agent, Params], Answer]
 
 
 class Refusal(Exception):
@@ -67,11 +78,17 @@ class Api:
     def __init__(self, world: World, faults: Faults, visibility: Visibility, *, page_size: int = PAGE_SIZE) -> None:
         self.counts = Counts()
         self.tokens = Tokens(world.clock)
+        self.tickets = Tickets(world.clock)
+        self.oauth = OAuth(world)
         self.page_size = page_size
         self.handlers: dict[str, Handler] = {
             GET: self._customer,
             LIST: self._customers_of,
             FOLLOW_USERS: self._employees,
+            USER: self._employee,
+            USERINFO: self._visitor,
+            CORP_TICKET: self._corp_ticket,
+            AGENT_TICKET: self._agent_ticket,
         }
         self._world = world
         self._faults = faults
@@ -89,6 +106,11 @@ class Api:
         self.tokens.revoke_all()
         self.counts.revocations += 1
         self._since_revocation = 0
+
+    def revoke_tickets(self) -> None:
+        """Every ticket is dead from now on: the client refuses what was signed with it."""
+        self.tickets.revoke_all()
+        self.counts.ticket_revocations += 1
 
     async def _answer(self, request: web.Request) -> web.Response:
         path = request.match_info["path"]
@@ -162,13 +184,13 @@ class Api:
         try:
             if switches.latency_seconds:
                 await asyncio.sleep(switches.latency_seconds)
-            if not agent.customer_data:
+            if path.startswith("externalcontact/") and not agent.customer_data:
                 raise Refusal(48002)
-            return self.handlers[path](corp, query)
+            return self.handlers[path](corp, agent, query)
         finally:
             self._running[key] -= 1
 
-    def _customer(self, corp: Corp, query: Params) -> Answer:
+    def _customer(self, corp: Corp, _agent: Agent, query: Params) -> Answer:
         external_userid, cursor = query.get("external_userid", ""), query.get("cursor", "")
         if not external_userid:
             raise Refusal(41035)
@@ -188,7 +210,7 @@ class Api:
             answer["next_cursor"] = ""
         return answer
 
-    def _customers_of(self, corp: Corp, query: Params) -> Answer:
+    def _customers_of(self, corp: Corp, _agent: Agent, query: Params) -> Answer:
         userid = query.get("userid", "").lower()
         if not userid:
             raise Refusal(41009)
@@ -202,8 +224,41 @@ class Api:
         ]
         return {"external_userid": listed}
 
-    def _employees(self, corp: Corp, query: Params) -> Answer:
+    def _employees(self, corp: Corp, _agent: Agent, _query: Params) -> Answer:
         return {"follow_user": [employee.userid for employee in corp.employees.values()]}
+
+    def _employee(self, corp: Corp, agent: Agent, query: Params) -> Answer:
+        userid = query.get("userid", "").lower()
+        if not userid:
+            raise Refusal(41009)
+        if userid not in corp.employees:
+            raise Refusal(60111)
+        if agent.visible is not None and userid not in agent.visible:
+            raise Refusal(60011)
+        employee = corp.employees[userid]
+        return {"userid": employee.userid, "name": employee.name, "department": [1], "status": 1}
+
+    def _visitor(self, corp: Corp, agent: Agent, query: Params) -> Answer:
+        if not query.get("code"):
+            raise Refusal(41008)
+        try:
+            return dict(self.oauth.redeem(corp, agent, query["code"]))
+        except CodeRefused as refused:
+            raise Refusal(refused.errcode) from None
+
+    def _corp_ticket(self, corp: Corp, agent: Agent, _query: Params) -> Answer:
+        return self._ticket(corp, agent, CONFIG)
+
+    def _agent_ticket(self, corp: Corp, agent: Agent, query: Params) -> Answer:
+        if query.get("type") != "agent_config":
+            raise Refusal(40035)
+        return self._ticket(corp, agent, AGENT)
+
+    def _ticket(self, corp: Corp, agent: Agent, kind: str) -> Answer:
+        if not self.tickets.admits(corp.corpid, kind, agent.agentid):
+            raise Refusal(45009)
+        ticket, seconds = self.tickets.issue(corp.corpid, kind, agent.agentid)
+        return {"ticket": ticket, "expires_in": seconds}
 
     def _foreign(self, corpid: str, is_of: Callable[[Corp], bool]) -> None:
         if any(is_of(other) for other in self._world.corps.values() if other.corpid != corpid):

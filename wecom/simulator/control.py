@@ -6,7 +6,8 @@
     GET  /simulator/truth                      what the tables should hold
     GET  /simulator/faults                     what is switched on
     POST /simulator/faults                     fields of ``faults.Switches``, and with them or alone
-                                               {"next": {"html": 3}, "rate_limit": {"ww1": 60}, "revoke": true}
+                                               {"next": {"html": 3}, "rate_limit": {"ww1": 60}, "revoke": true,
+                                               "revoke_tickets": true}
     POST /simulator/corps/<corpid>/<action>    one of ``actions.ACTIONS``, with its fields as JSON or as a form
 
 A page that the user's browser has open must not be able to do any of this: only requests that name this machine are
@@ -35,6 +36,8 @@ from wecom.simulator.world import Change, World
 
 _HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _WAIT_SECONDS = 20.0
+_ORDERS = frozenset({"next", "rate_limit", "revoke", "revoke_tickets"})
+"""What is not a switch but happens once."""
 
 Fields = Mapping[str, Any]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -51,11 +54,11 @@ class Control:
 
     def add_routes(self, app: web.Application) -> None:
         """Serve everything under ``/simulator``."""
-        app.router.add_get("/simulator", _guarded(self._overview))
-        app.router.add_get("/simulator/truth", _guarded(self._truth))
-        app.router.add_get("/simulator/faults", _guarded(self._show_faults))
-        app.router.add_post("/simulator/faults", _guarded(self._set_faults))
-        app.router.add_post("/simulator/corps/{corpid}/{action}", _guarded(self._change))
+        app.router.add_get("/simulator", guarded(self._overview))
+        app.router.add_get("/simulator/truth", guarded(self._truth))
+        app.router.add_get("/simulator/faults", guarded(self._show_faults))
+        app.router.add_post("/simulator/faults", guarded(self._set_faults))
+        app.router.add_post("/simulator/corps/{corpid}/{action}", guarded(self._change))
 
     async def _overview(self, request: web.Request) -> web.Response:
         corps = [_corp(corp) for corp in self._world.corps.values()]
@@ -82,7 +85,7 @@ class Control:
         fields = await _fields(request)
         if not request.content_type.endswith("json"):
             raise ChangeRefused("faults are set with a JSON object, as Content-Type: application/json")
-        rest = {name: value for name, value in fields.items() if name not in {"next", "rate_limit", "revoke"}}
+        rest = {name: value for name, value in fields.items() if name not in _ORDERS}
         answers = {kind: int(count) for kind, count in _numbers(fields, "next").items()}
         limits = {self._world.corp(corpid).corpid: float(end) for corpid, end in _numbers(fields, "rate_limit").items()}
         for kind in answers:
@@ -95,6 +98,8 @@ class Control:
             self._faults.rate_limit(corpid, seconds)
         if fields.get("revoke") is True:
             self._api.revoke_tokens()
+        if fields.get("revoke_tickets") is True:
+            self._api.revoke_tickets()
         return _json(self._faults.as_json())
 
     async def _change(self, request: web.Request) -> web.Response:
@@ -124,8 +129,10 @@ class Control:
             return
 
 
-def _guarded(handler: Handler) -> Handler:
-    async def guarded(request: web.Request) -> web.StreamResponse:
+def guarded(handler: Handler) -> Handler:
+    """Only for requests that name this machine, and from a page only as JSON; problems are told as 400 in words."""
+
+    async def guard(request: web.Request) -> web.StreamResponse:
         # Another name in Host is how a foreign page gets around the browser's rules on origins.
         if _host(request) not in _HOSTS:
             return _json({"error": "the simulator is asked as localhost or 127.0.0.1 only"}, 403)
@@ -136,7 +143,7 @@ def _guarded(handler: Handler) -> Handler:
         except (ChangeRefused, FaultRefused) as error:
             return _json({"error": str(error)}, 400)
 
-    return guarded
+    return guard
 
 
 def _host(request: web.Request) -> str | None:

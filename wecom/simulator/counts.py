@@ -13,6 +13,7 @@ class Counts:
         self.foreign = 0
         """Requests with one corp's token or corpid for what exists in another corp only. Must stay 0."""
         self.revocations = 0
+        self.ticket_revocations = 0
         self.gettoken: defaultdict[tuple[str, int | None], list[float]] = defaultdict(list)
         """(corpid, agentid) to the Unix times of the calls; agentid None if the secret was no agent's of that corp."""
         self._answers: Counter[tuple[str, str, int | str]] = Counter()
@@ -47,5 +48,6 @@ class Counts:
             "outcomes": {str(outcome): number for outcome, number in sorted(self.by_outcome().items(), key=str)},
             "gettoken": {f"{corpid}/{agentid}": len(times) for (corpid, agentid), times in self.gettoken.items()},
             "revocations": self.revocations,
+            "ticket_revocations": self.ticket_revocations,
             "foreign": self.foreign,
         }

@@ -10,10 +10,13 @@ from typing import Any, Self
 from aiohttp import web
 
 from wecom.simulator.api import PAGE_SIZE, Api
+from wecom.simulator.client_page import ClientPage
 from wecom.simulator.control import Control
 from wecom.simulator.counts import Counts
 from wecom.simulator.faults import Faults
+from wecom.simulator.oauth import OAuth
 from wecom.simulator.pusher import Pusher
+from wecom.simulator.tickets import Tickets
 from wecom.simulator.truth import Truth, truth_of
 from wecom.simulator.visibility import Visibility
 from wecom.simulator.world import World
@@ -26,7 +29,8 @@ class Simulator:
             await simulator.pusher.push([simulator.world.add("ww1", customer, "ZhangSan")])
             await simulator.pusher.drain()
 
-    The API is under ``url`` + ``/cgi-bin/``, control under ``url`` + ``/simulator``.
+    The API is under ``url`` + ``/cgi-bin/``, the login page is ``url`` + ``/connect/oauth2/authorize``, control under
+    ``url`` + ``/simulator``.
     """
 
     def __init__(
@@ -90,6 +94,16 @@ class Simulator:
         return self.api.counts
 
     @property
+    def oauth(self) -> OAuth:
+        """The login: codes."""
+        return self.api.oauth
+
+    @property
+    def tickets(self) -> Tickets:
+        """What the client checks signatures against."""
+        return self.api.tickets
+
+    @property
     def callback_base_url(self) -> str | None:
         """The origin that changes are pushed to; may be set at any time."""
         return self.pusher.base_url
@@ -105,7 +119,9 @@ class Simulator:
     def _app(self) -> web.Application:
         app = web.Application()
         self.api.add_routes(app)
+        self.api.oauth.add_routes(app)
         Control(self.world, self.faults, self.api, self.pusher).add_routes(app)
+        ClientPage(self.world, self.tickets, self.pusher).add_routes(app)
         return app
 
 

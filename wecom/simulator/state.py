@@ -17,12 +17,18 @@ class ChangeRefused(Exception):
 
 @dataclass(slots=True)
 class Agent:
-    """One app of a corp. Without ``customer_data`` its token is refused customers with 48002."""
+    """One app of a corp. Without ``customer_data`` its token is refused customers with 48002.
+
+    ``trusted_domain`` is the host (with its port, if it names one) that logins may come back to; None: any.
+    ``visible`` are the userids, in lower case, in its visible range; None: everybody.
+    """
 
     agentid: int
     secret: str = field(repr=False)
     name: str = ""
     customer_data: bool = True
+    trusted_domain: str | None = None
+    visible: frozenset[str] | None = None
 
 
 @dataclass(slots=True)

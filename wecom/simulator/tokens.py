@@ -50,6 +50,10 @@ class Tokens:
         """Whether its time is over."""
         return token.expires <= self._clock()
 
+    def given(self) -> list[str]:
+        """Every value that was ever given out."""
+        return list(self._known)
+
     def revoke_all(self) -> None:
         """From now on none of them is valid."""
         for token in self._current.values():
