@@ -27,6 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+topics = typer.Typer(help="The topic of the events, in Kafka mode.", no_args_is_help=True)
+app.add_typer(topics, name="topics")
+
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
 
@@ -37,6 +40,7 @@ class Services(StrEnum):
     ALL = "all"
     INGEST = "ingest"
     SYNC = "sync"
+    SIDEBAR = "sidebar"
 
 
 class LogFormat(StrEnum):
@@ -96,14 +100,18 @@ def serve(
     context: typer.Context,
     services: Annotated[
         Services,
-        typer.Argument(help="all: one process for everything; ingest: only receive and keep; sync: only apply."),
+        typer.Argument(
+            help="all: one process for everything; ingest: only receive and keep; sync: only apply; "
+            "sidebar: only the pages in the chat."
+        ),
     ] = Services.ALL,
 ) -> None:
     """Run the services until SIGTERM or Ctrl-C."""
     from wecom_crm.serve import serve as run_services
 
     settings = _options(context).settings()
-    _run(run_services(settings, ingest=services is not Services.SYNC, sync=services is not Services.INGEST))
+    wanted = {name: services in {Services.ALL, name} for name in (Services.INGEST, Services.SYNC, Services.SIDEBAR)}
+    _run(run_services(settings, **{name.value: flag for name, flag in wanted.items()}))
 
 
 @app.command()
@@ -139,6 +147,27 @@ def simulate(
 
     settings = _options(context).settings()
     _run(run_simulator(settings, rate=rate, seed=seed))
+
+
+@topics.command("create")
+def topics_create(
+    context: typer.Context,
+    add_partitions: Annotated[
+        bool, typer.Option(help="Add partitions to a topic that has fewer than the configuration says.")
+    ] = False,
+) -> None:
+    """Make the topic as the configuration says; one that exists is compared and left as it is."""
+    from wecom_crm.topics import run_create
+
+    _run(run_create(_options(context).settings(), more_partitions=add_partitions))
+
+
+@topics.command("check")
+def topics_check(context: typer.Context) -> None:
+    """Compare the topic with the configuration, and say what is wrong with it."""
+    from wecom_crm.topics import run_check
+
+    _run(run_check(_options(context).settings()))
 
 
 def main() -> NoReturn:

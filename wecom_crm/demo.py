@@ -73,6 +73,7 @@ async def demo(*, once: bool, folder: Path, changes: int, seed: int) -> int:
     line = Line()
     try:
         async with _stage(folder, seed) as stage:
+            typer.echo(f"chat       {stage.simulator.url}/ (open it in a browser: the sidebar beside the chats)")
             typer.echo(f"simulator  {stage.simulator.url}/simulator")
             typer.echo(f"service    configuration {folder / 'wecom-crm.toml'}, log {stage.service.log}")
             work = _once(stage, changes, line) if once else _forever(stage, changes, line)

@@ -33,11 +33,14 @@ def make_corps() -> tuple[CorpSetup, ...]:
 
 
 def write_config(path: Path, corps: Sequence[CorpSetup], api_base_url: str, port: int, admin_port: int) -> None:
-    """A configuration file as a user would write it, readable by its owner only."""
+    """A configuration file as a user would write it, readable by its owner only.
+
+    The sidebar is seen through the simulator, whose client page shows it as the real client does.
+    """
     lines = [
         WRITTEN_BY,
         "[service]",
-        f"public_url = {_quote(f'http://127.0.0.1:{port}')}",
+        f"public_url = {_quote(api_base_url)}",
         f"port = {port}",
         f"admin_port = {admin_port}",
         f"secret_key = {_quote(_random(48))}",
@@ -45,6 +48,7 @@ def write_config(path: Path, corps: Sequence[CorpSetup], api_base_url: str, port
         "",
         "[wecom]",
         f"api_base_url = {_quote(api_base_url)}",
+        f"authorize_url = {_quote(f'{api_base_url}/connect/oauth2/authorize')}",
     ]
     for corp in corps:
         lines += ["", "[[corp]]", f"corpid = {_quote(corp.corpid)}", f"name = {_quote(corp.name)}"]

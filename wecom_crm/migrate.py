@@ -41,7 +41,7 @@ async def migrate(db: Database, target: str = "head") -> tuple[str | None, str |
 
 async def run_migrate(settings: Settings) -> int:
     """The command: migrate the configured database and say what happened. Returns the exit status."""
-    settings.service.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.service.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     # A large table's change may take long; how long others may have to wait for it is limited in migrations/env.py.
     db = Database(settings.database.url, statement_seconds=0)
     try:

@@ -24,10 +24,13 @@ class Progress:
     dead_letters: int
 
 
-async def progress_of(database: Database) -> Progress:
-    """Count. A row that waits for the second look after a transfer (25 hours) counts as read."""
+async def progress_of(database: Database, first: int = 1) -> Progress:
+    """Count. A row that waits for the second look after a transfer (25 hours) counts as read.
+
+    ``first`` is the first position of a partition: 1 in ingest's own log, 0 in Kafka's.
+    """
     parts = {
-        "applied": "coalesce((SELECT sum(position) - count(*) FROM log_position), 0)",
+        "applied": f"coalesce((SELECT sum(position) - {first:d} * count(*) FROM log_position), 0)",  # noqa: S608
         "to_read": "(SELECT count(*) FROM pending_read WHERE stage <> 'recheck')",
         "customers": "(SELECT count(*) FROM customer)",
         "relations": "(SELECT count(*) FROM customer_follow)",
@@ -42,7 +45,12 @@ async def progress_of(database: Database) -> Progress:
 
 
 async def until_applied(
-    database: Database, records: Callable[[], int], *, seconds: float, told: Callable[[Progress], None] = lambda _: None
+    database: Database,
+    records: Callable[[], int],
+    *,
+    seconds: float,
+    first: int = 1,
+    told: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
     """Wait until so many records of the log are applied as ``records`` says, and nothing is left to be read.
 
@@ -51,7 +59,7 @@ async def until_applied(
     async with asyncio.timeout(seconds):
         while True:
             try:
-                progress = await progress_of(database)
+                progress = await progress_of(database, first)
             except Exception as error:
                 if not is_transient(error):
                     raise

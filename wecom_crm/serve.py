@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import typer
+from aiohttp import web
 
 from core import admin
 from core.credentials import CredentialStore
 from core.db.engine import Database
-from core.eventlog.base import LogError
+from core.eventlog.base import EventLog, LogError, ReaderChanged
 from core.eventlog.embedded import EmbeddedLog
+from core.eventlog.kafka import KafkaLog
+from core.eventlog.kafka_cluster import LogForbidden, TopicMissing
 from core.health import Health
 from core.logs import get_logger
 from core.metrics import Metrics
 from core.runtime import FatalError, Run, Supervisor
 from core.schema import SchemaOutdated
 from core.settings import Settings
-from ingest.app import create_app
+from ingest import app as callbacks
+from ingest.callback import LARGEST_BODY
 from ingest.keys import KeyRing
-from ingest.server import serve as serve_callbacks
+from ingest.relay import Relay
+from ingest.server import serve as serve_port
+from sidebar import app as pages
+from sync.apply import decode_delivery, decode_envelope
 from sync.service import SyncService
 from wecom.client import WeComClient
 from wecom.tokens import Secret
@@ -31,40 +39,78 @@ from wecom_crm import __version__
 
 LOG_FILE = "ingest-log.sqlite"
 DRAIN_SECONDS = 8.0
+PARKED_FILE = "relay-parked.jsonl"
+"""What Kafka will never take, one JSON document per line."""
 
 _log = get_logger(__name__)
 
 
-async def serve(settings: Settings, *, ingest: bool, sync: bool) -> int:
-    """Run ingest, sync or both until SIGTERM or SIGINT; returns the exit status.
+async def serve(settings: Settings, *, ingest: bool, sync: bool, sidebar: bool) -> int:
+    """Run the services until SIGTERM or SIGINT; returns the exit status.
 
-    The event log belongs to one process at a time, so the second of two on one data folder ends with a message.
+    Without Kafka sync reads ingest's own log, which belongs to one process at a time: the second of two on one data
+    folder ends with a message. With Kafka the relay publishes from there, and sync reads the topic.
     """
     metrics = Metrics()
     metrics.info.labels(__version__).set(1)
     health = Health()
     supervisor = Supervisor(health, metrics=metrics, drain_seconds=DRAIN_SECONDS)
     service = settings.service
+    parts = [name for name, wanted in (("ingest", ingest), ("sync", sync), ("sidebar", sidebar)) if wanted]
     async with AsyncExitStack() as stack:
-        try:
-            service.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            log = await EmbeddedLog.open(log_path(settings), max_bytes=service.max_log_bytes, metrics=metrics)
-        except (LogError, OSError) as error:
-            typer.echo(f"The event log in {service.data_dir} can't be opened: {error}", err=True)
-            return 1
-        stack.push_async_callback(log.close)
-        supervisor.add("admin", _admin(settings, health, metrics), restart=False)
-        if ingest:
-            supervisor.add("ingest", _ingest(settings, log, health, metrics))
-        if sync:
+        log: EmbeddedLog | None = None
+        if ingest or (sync and settings.kafka is None):
+            try:
+                service.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+                log = await EmbeddedLog.open(log_path(settings), max_bytes=service.max_log_bytes, metrics=metrics)
+            except (LogError, OSError) as error:
+                typer.echo(f"The event log in {service.data_dir} can't be opened: {error}", err=True)
+                return 1
+            stack.push_async_callback(log.close)
+        source: EventLog | None = log
+        if settings.kafka is not None and (ingest or sync):
+            # No limit of its own for an append: the relay waits for brokers that are away, however long.
+            source = KafkaLog(settings.kafka, append_seconds=None, health=health.component("kafka"), metrics=metrics)
+            stack.push_async_callback(source.close)
+        database, client = None, None
+        if sync or sidebar:
             database = Database(settings.database.url)
             stack.push_async_callback(database.close)
             client = await stack.enter_async_context(_client(settings, database, metrics))
-            service_of_sync = SyncService(settings, database, log, client, health, metrics)
-            supervisor.add("sync", _sync(service_of_sync, health, alone=not ingest))
-        parts = [name for name, wanted in (("ingest", ingest), ("sync", sync)) if wanted]
+        supervisor.add("admin", _admin(settings, health, metrics), restart=False)
+        wake = None
+        if sync and source is not None and database is not None and client is not None:
+            of_sync = SyncService(settings, database, source, client, health, metrics, **_reader_of(settings))
+            supervisor.add("sync", _sync(of_sync, health, alone=parts == ["sync"]))
+            wake = of_sync.wake
+        if settings.kafka is not None and log is not None and source is not None:
+            relay_health = health.component("relay", stalls_after=120)
+            relay = Relay(log, source, metrics, relay_health, service.data_dir / PARKED_FILE)
+            supervisor.add("relay", _reading(relay.run))
+            parts.append("relay")
+
+        def build() -> web.Application:
+            app = web.Application(client_max_size=LARGEST_BODY)
+            if ingest and log is not None:
+                keys = KeyRing.from_settings(settings)
+                part = health.component("ingest")
+                callbacks.add_routes(app, keys, log, metrics, part, answer_503=service.answer_503)
+            if sidebar and database is not None and client is not None:
+                pages.add_routes(app, settings, database, client, metrics, health, wake=wake)
+            callbacks.add_nothing_else(app)
+            return app
+
+        if ingest or sidebar:
+            supervisor.add("ingest" if ingest else "listener", _listener(settings, build, health, ingest=ingest))
         _log.info("process.started", version=__version__, parts=parts, corps=len(settings.corps))
         return await supervisor.run()
+
+
+def _reader_of(settings: Settings) -> dict[str, Any]:
+    """How sync reads: deliveries of its own process, or records of a topic that other copies read too."""
+    if settings.kafka is None:
+        return {"decode": decode_delivery, "alone": True}
+    return {"decode": decode_envelope, "group": settings.kafka.group_id, "alone": False}
 
 
 def log_path(settings: Settings) -> Path:
@@ -83,22 +129,32 @@ def _admin(settings: Settings, health: Health, metrics: Metrics) -> Run:
     return run
 
 
-def _ingest(settings: Settings, log: EmbeddedLog, health: Health, metrics: Metrics) -> Run:
+def _listener(settings: Settings, build: Callable[[], web.Application], health: Health, *, ingest: bool) -> Run:
+    """The public port. An application serves once, so each start builds another."""
     service = settings.service
-    keys = KeyRing.from_settings(settings)
-
-    part = health.component("ingest")
+    part = health.component("ingest" if ingest else "listener")
 
     def ready(host: str, port: int) -> None:
         part.ok()
-        _log.info("ingest.listening", host=host, port=port)
+        _log.info("ingest.listening" if ingest else "sidebar.listening", host=host, port=port)
 
     async def run(stopping: asyncio.Event) -> None:
-        app = create_app(keys, log, metrics, part, answer_503=service.answer_503)
         with _port(service.host, service.port, "port"):
-            await serve_callbacks(app, service.host, service.port, stopping, ready=ready)
+            await serve_port(build(), service.host, service.port, stopping, ready=ready)
 
     return run
+
+
+def _reading(run: Run) -> Run:
+    """A reader that another one has to make way for is a matter for the configuration."""
+
+    async def reading(stopping: asyncio.Event) -> None:
+        try:
+            await run(stopping)
+        except ReaderChanged as error:
+            raise FatalError(str(error)) from None
+
+    return reading
 
 
 def _sync(service: SyncService, health: Health, *, alone: bool) -> Run:
@@ -106,13 +162,13 @@ def _sync(service: SyncService, health: Health, *, alone: bool) -> Run:
         health.component("sync").ok()
         try:
             await service.run(stopping)
-        except SchemaOutdated as error:
+        except (SchemaOutdated, TopicMissing, LogForbidden) as error:
             if alone:
                 raise FatalError(str(error)) from None
-            # Ingest goes on beside it; sync looks again now and then, so that migrating is all there is to do.
+            # Ingest goes on beside it; sync looks again now and then, so that mending it is all there is to do.
             raise
 
-    return run
+    return _reading(run)
 
 
 def _client(settings: Settings, database: Database, metrics: Metrics) -> WeComClient:

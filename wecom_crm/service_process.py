@@ -34,10 +34,15 @@ class ServiceProcess:
         command: Sequence[str] = (sys.executable, "-m", "wecom_crm"),
         services: str = "all",
         environ: Mapping[str, str] | None = None,
+        folder: Path | None = None,
     ) -> None:
-        """``command`` is how ``wecom-crm`` is called; ``environ`` None passes this process's own on."""
+        """``command`` is how ``wecom-crm`` is called; ``environ`` None passes this process's own on.
+
+        It works in ``folder``, None: in this process's own.
+        """
         self._command = [*command, "--config", str(config), "--log-format", "json", "serve", services]
         self._environ = environ
+        self._folder = folder
         self._admin = f"http://127.0.0.1:{admin_port}"
         self._process: asyncio.subprocess.Process | None = None
         self.log = config.with_name(f"serve-{services}.log")
@@ -49,20 +54,27 @@ class ServiceProcess:
             raise RuntimeError("the service was not started")
         return self._process.pid
 
-    async def start(self) -> None:
-        """Start it and wait until it is ready. Raises ``ServiceFailed``."""
+    async def launch(self) -> asyncio.subprocess.Process:
+        """Start it and wait for nothing."""
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C is for us, and we end it in order.
-            self._process = await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 *self._command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=self._environ,
+                cwd=self._folder,
                 start_new_session=True,
             )
+        self._process = process
+        return process
+
+    async def start(self) -> None:
+        """Start it and wait until it is ready. Raises ``ServiceFailed``."""
+        process = await self.launch()
         ready = asyncio.create_task(self._until_ready(), name="service-ready")
-        ended = asyncio.create_task(self._process.wait(), name="service-ended")
+        ended = asyncio.create_task(process.wait(), name="service-ended")
         try:
             async with asyncio.timeout(START_SECONDS):
                 await asyncio.wait({ready, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -87,10 +99,16 @@ class ServiceProcess:
             with suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(STOP_SECONDS):
-                return await self._process.wait()
+            return await self.ended(STOP_SECONDS)
         except TimeoutError:
             return await self.kill()
+
+    async def ended(self, seconds: float) -> int:
+        """Wait for its end; returns the exit status, raises ``TimeoutError`` after so long."""
+        if self._process is None:
+            raise RuntimeError("the service was not started")
+        async with asyncio.timeout(seconds):
+            return await self._process.wait()
 
     async def kill(self) -> int:
         """SIGKILL: nothing in it gets a chance to finish."""
