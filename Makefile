@@ -4,11 +4,12 @@
 #   make demo ONCE=1   a fixed run in an empty folder, compared row by row at the end
 #   make test          every check and every test
 #   make check         lint, format, types, import contracts
+#   make vendor        the third-party files of the sidebar's page, fetched if they are not there
 #   make lock          new lock files from pyproject.toml
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lock clean
+.PHONY: help demo vendor test check lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -43,7 +44,11 @@ $(VENV)/tools: requirements-dev.lock $(VENV)/runtime
 	@$(PIP_INSTALL) -r requirements-dev.lock
 	@touch $@
 
-demo: $(VENV)/runtime
+# The script sees for itself whether anything has to be done.
+vendor: $(VENV)/created
+	@$(BIN)/python fetch_vendor.py
+
+demo: $(VENV)/runtime vendor
 ifdef ONCE
 	@rm -rf demo-data
 	@$(BIN)/python -m wecom_crm demo --once --folder demo-data
@@ -57,7 +62,7 @@ check: $(VENV)/tools
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-test: check
+test: check vendor
 	$(BIN)/pytest
 
 LOCK := .build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
@@ -67,6 +72,7 @@ lock: $(VENV)/created
 	@.build/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(LOCK) --output-file requirements.lock pyproject.toml
 	$(LOCK) --output-file requirements-dev.lock --constraints requirements.lock --group dev pyproject.toml
+	@$(PYTHON) -c 'import fetch_vendor; print(fetch_vendor.NODE)' | $(LOCK) --output-file requirements-node.lock -
 
 clean:
-	rm -rf $(VENV) .build build dist demo-data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .build build dist demo-data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache sidebar/static/vendor
