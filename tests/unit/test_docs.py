@@ -21,7 +21,15 @@ from sqlalchemy import create_engine
 
 from core.db.tables import metadata
 from core.metrics import Metrics
-from core.settings import AgentSettings, CallbackSettings, CorpSettings, Settings, SettingsError, parse
+from core.settings import (
+    AgentSettings,
+    CallbackSettings,
+    CorpSettings,
+    KafkaSettings,
+    Settings,
+    SettingsError,
+    parse,
+)
 from core.settings_sources import ENV_PREFIX
 from wecom.errcodes import class_of
 from wecom.errors import RequestRefused
@@ -110,6 +118,7 @@ def tables_of_the_file() -> dict[str, type[BaseModel]]:
         "## [[corp]]": CorpSettings,
         "## [[corp.callback]]": CallbackSettings,
         "## [[corp.agent]]": AgentSettings,
+        "## [kafka]": KafkaSettings,
     }
     for name, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
