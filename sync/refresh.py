@@ -27,8 +27,9 @@ from wecom.errors import ApiError, CorpPaused, NotVisible, RateLimited, RequestR
 _log = get_logger(__name__)
 
 AT_ONCE = 32
-# Rows of other processes, and those left by a process that died, are looked for at least this often.
-LOOK_AGAIN = 5.0
+# Rows of other processes, and those left by a process that died, are looked for at least this often: somebody may be
+# waiting in front of the sidebar for one.
+LOOK_AGAIN = 1.0
 STOP_AFTER = 1.0
 # What only a change of the program can help is not asked for in a hurry.
 HOPELESS = 600.0

@@ -31,6 +31,7 @@ from ingest.keys import KeyRing
 from ingest.relay import Relay
 from ingest.server import serve as serve_port
 from sidebar import app as pages
+from sidebar.vendor import VendorMissing, check_vendor
 from sync.apply import decode_delivery, decode_envelope
 from sync.service import SyncService
 from wecom.client import WeComClient
@@ -57,6 +58,12 @@ async def serve(settings: Settings, *, ingest: bool, sync: bool, sidebar: bool) 
     supervisor = Supervisor(health, metrics=metrics, drain_seconds=DRAIN_SECONDS)
     service = settings.service
     parts = [name for name, wanted in (("ingest", ingest), ("sync", sync), ("sidebar", sidebar)) if wanted]
+    if sidebar:
+        try:
+            check_vendor()
+        except VendorMissing as error:
+            typer.echo(str(error), err=True)
+            return 1
     async with AsyncExitStack() as stack:
         log: EmbeddedLog | None = None
         if ingest or (sync and settings.kafka is None):
@@ -74,7 +81,8 @@ async def serve(settings: Settings, *, ingest: bool, sync: bool, sidebar: bool) 
             stack.push_async_callback(source.close)
         database, client = None, None
         if sync or sidebar:
-            database = Database(settings.database.url)
+            # Pages come in bursts, and each takes a connection for a moment.
+            database = Database(settings.database.url, pool_size=16 if sidebar else 5)
             stack.push_async_callback(database.close)
             client = await stack.enter_async_context(_client(settings, database, metrics))
         supervisor.add("admin", _admin(settings, health, metrics), restart=False)
@@ -136,7 +144,10 @@ def _listener(settings: Settings, build: Callable[[], web.Application], health: 
 
     def ready(host: str, port: int) -> None:
         part.ok()
-        _log.info("ingest.listening" if ingest else "sidebar.listening", host=host, port=port)
+        if ingest:
+            _log.info("ingest.listening", host=host, port=port)
+        else:
+            _log.info("sidebar.listening", host=host, port=port)
 
     async def run(stopping: asyncio.Event) -> None:
         with _port(service.host, service.port, "port"):
