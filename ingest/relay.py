@@ -67,19 +67,21 @@ class Relay:
         self._metrics = metrics
         self._health = health
         self._parked = parked
+        self._reader: Reader | None = None
         self.published = 0
         """Records confirmed by the target."""
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until told to stop. Raises ``ReaderChanged`` while sync has deliveries to apply in the embedded mode."""
         async with self._source.reader(GROUP) as reader:
+            self._reader = reader
             self._health.ok()
             while not stopping.is_set():
                 batch = await reader.read(BATCH, IDLE)
                 if not await self._relay(batch, stopping):
                     return
                 await reader.report(batch)
-                await self._measure(reader)
+                await self._measure()
 
     async def publish_again(self, position: int, stopping: asyncio.Event) -> int:
         """Publish everything kept from ``position`` on once more, up to what is there now; returns how many records.
@@ -96,10 +98,11 @@ class Relay:
                 missing -= sum(span.end - span.begin for span in batch.spans.values())
         return self.published - before
 
-    async def _measure(self, reader: Reader) -> None:
+    async def _measure(self) -> None:
         self._health.turned()
-        for partition, records in (await reader.lag()).items():
-            self._metrics.log_lag.labels(GROUP, str(partition)).set(records)
+        if self._reader is not None:
+            for partition, records in (await self._reader.lag()).items():
+                self._metrics.log_lag.labels(GROUP, str(partition)).set(records)
 
     async def _relay(self, batch: Batch, stopping: asyncio.Event) -> bool:
         """Publish a batch, however long it takes; False if stopping came first."""
@@ -183,7 +186,7 @@ class Relay:
                 stopped_at = stopped_at or loop.time()
                 if loop.time() - stopped_at > _GRACE:
                     return
-            self._health.turned()
+            await self._measure()
             seconds = loop.time() - began
             if waiting and seconds > _STANDS_AFTER:
                 self._health.waiting(f"Kafka has confirmed nothing for {seconds:.0f} s")

@@ -120,17 +120,13 @@ class Applier:
         delay = 0.0
         self._health.ok()
         while not stopping.is_set():
-            batch = await reader.read(BATCH, IDLE)
-            if not batch:
-                if self._health.state != "ok":
-                    self._health.ok()
-                await self._measure(reader)
-                continue
-            if batch.records:
-                self._waiting_since = min(record.appended_at for record in batch.records)
             try:
-                await self._apply(batch, reader.log_id)
-                await reader.report(batch)
+                batch = await reader.read(BATCH, IDLE)
+                if batch.records:
+                    self._waiting_since = min(record.appended_at for record in batch.records)
+                if batch:
+                    await self._apply(batch, reader.log_id)
+                    await reader.report(batch)
             except PartitionLost:
                 _log.warning("apply.abandoned", reason="partition belongs to another reader")
                 await self._rewind(reader, stopping)
@@ -145,7 +141,8 @@ class Applier:
                 await self._rewind(reader, stopping)
                 continue
             delay = 0.0
-            self._health.ok()
+            if self._health.state != "ok":
+                self._health.ok()
             await self._measure(reader)
 
     async def _measure(self, reader: Reader) -> None:
@@ -305,7 +302,9 @@ def _letter(item: Item, reason: str) -> DeadLetter:
         return DeadLetter(record, item.corpid, reason, record.value, record.appended_at)
     # The document as WeCom sent it, where the record only carries it.
     payload = record.value if envelope.raw is None else envelope.raw
-    return DeadLetter(record, item.corpid, reason, payload, envelope.received_at, envelope.event_id)
+    # One that no date can have may be the very reason.
+    received_at = envelope.received_at if 0 <= envelope.received_at <= record.appended_at else record.appended_at
+    return DeadLetter(record, item.corpid, reason, payload, received_at, envelope.event_id)
 
 
 def _root(error: BaseException) -> str:

@@ -142,9 +142,8 @@ def _last_word(row: Row) -> datetime | None:
 
 def _follow_row(old: Row, follow: Follow | None, fetched_at: datetime, last_word: datetime | None) -> Row:
     if follow is None:
-        # Absence in one answer proves nothing: it is noted on a relation that should stand, and ends none.
-        stands = old["lost_at"] is None
-        return {**old, "unseen_since": (old["unseen_since"] or fetched_at) if stands else None}
+        # Absence in one answer proves nothing: it is noted on a relation that should be listed, and ends none.
+        return {**old, "unseen_since": (old["unseen_since"] or fetched_at) if _listed(old) else None}
     values = {column: getattr(follow, column) for column in _FOLLOW_COLUMNS}
     values["remark_mobiles"] = list(follow.remark_mobiles)
     # A call that began later and did not list it is the newer word on that, whether the row was there then or not.
@@ -156,9 +155,17 @@ def _follow_row(old: Row, follow: Follow | None, fetched_at: datetime, last_word
 def _derive(row: Row) -> Row:
     """Set what follows from facts and snapshot together."""
     row["lost_at"], row["lost_by"] = lost(_facts(row), row["createtime"], row["fetched_at"])
-    if row["lost_at"] is not None:
+    if not _listed(row):
         row["unseen_since"] = None
     return row
+
+
+def _listed(row: Row) -> bool:
+    """Whether the platform should list the relation, as far as that matters here.
+
+    One that the customer ended it goes on listing (document 92130): if its details were never read, they can be still.
+    """
+    return row["lost_at"] is None or (row["lost_by"] == "customer" and row["fetched_at"] is None)
 
 
 def _facts(row: Row) -> Facts:

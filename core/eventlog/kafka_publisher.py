@@ -101,7 +101,7 @@ class Publisher:
             async with asyncio.timeout(self._seconds):
                 await (await self._send(key, value, headers))
         except TimeoutError:
-            raise LogUnavailable(f"no broker confirmed it within {self._seconds:.0f} s; it may be in the log") from None
+            raise LogUnavailable(f"no broker confirmed it within {self._seconds:g} s; it may be in the log") from None
         finally:
             self._appends -= 1
             if not self._appends:

@@ -121,7 +121,7 @@ async def test_one_service_has_the_log_the_ports_and_an_admin_port(premises: Pre
         assert await premises.admin("/livez") == (200, {"status": "live", "stalled": []})
         status, ready = await premises.admin("/readyz")
         assert (status, ready["status"]) == (200, "ready")
-        names = {"admin", "ingest", "sync", "apply", *(f"corp:{corp.corpid}" for corp in corps)}
+        names = {"admin", "ingest", "sync", "apply", "sidebar", *(f"corp:{corp.corpid}" for corp in corps)}
         assert ready["components"] == {name: {"state": "ok", "reason": ""} for name in names}
         status, metrics = await premises.admin("/metrics")
         assert status == 200

@@ -241,6 +241,7 @@ async def test_a_broker_that_takes_six_seconds_to_confirm_holds_up_nobody_but_it
             assert time.perf_counter() - began < 1
             await until(lambda: rig.health.state == "degraded")
             assert rig.health.reason == "Kafka is slow to confirm"
+            assert rig.metrics.log_lag.labels("relay", "0")._value.get() > 0
             await until(lambda: rig.relay.published == 50, deadline=30)
             proxy.delay = 0.0
             assert {number_of(record) for record in await rig.topic(50)} == set(range(50))

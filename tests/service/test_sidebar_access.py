@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import update
 
+from core.db.tables import customer_follow
 from sidebar.guard import SESSION_HEADER
 from tests.support.sidebar import CRM, OTHER, PUBLIC_URL, Bench, Seen, sidebar_bench
+from wecom.simulator.state import Employee
 
 pytestmark = pytest.mark.asyncio
 
@@ -137,8 +140,6 @@ async def test_the_matrix(bench: Bench, kind: str) -> None:
 
 async def meet(bench: Bench) -> None:
     """ZhangSan has the customer; LiSi let them go; the customer left Former; wangwu never had them."""
-    from wecom.simulator.state import Employee
-
     bench.world.corp("ww1").employees["former"] = Employee("Former", "Former")
     bench.world.add("ww1", "wmA", "ZhangSan", remark="my own note")
     bench.world.edit("ww1", "wmA", "ZhangSan", remark_mobiles=["13800000000"])
@@ -147,10 +148,6 @@ async def meet(bench: Bench) -> None:
     bench.world.add("ww2", "wmA", "ZhangSan")
     await bench.know()
     await bench.know(corpid="ww2")
-    from sqlalchemy import update
-
-    from core.db.tables import customer_follow
-
     f = customer_follow.c
     bench.clock.tick(2)
     bench.world.delete("ww1", "wmA", "LiSi")

@@ -18,6 +18,7 @@ from sync.store import write_facts
 from tests.support.crm import rows
 from tests.support.sidebar import CRM, LEVEL, MINE, OTHER, Bench, Tab, sidebar_bench, until_refused
 from tests.support.waiting import until
+from wecom.simulator.api import Refusal
 from wecom.simulator.world import Change
 
 pytestmark = pytest.mark.asyncio
@@ -45,7 +46,11 @@ async def heard(bench: Bench, *changes: Change) -> None:
             facts = Facts(loss_at=moment, loss_by=kinds[change.change]) if change.change in kinds else Facts(moment)
             relation = (change.customer, change.employee.lower())
             await write_facts(conn, bench.database.dialect, change.corpid, {relation: facts}, now)
-            row = {"corpid": change.corpid, "event_id": f"{now}{number}", "event": "change_external_contact"}
+            row: dict[str, Any] = {
+                "corpid": change.corpid,
+                "event_id": f"{now}{number}",
+                "event": "change_external_contact",
+            }
             row |= {"change": change.change, "kind": "customer", "object_id": change.customer, "leaves": []}
             row |= {"userid": change.employee.lower(), "callback": "contacts", "outcome": "applied"}
             moments = {"happened_at": moment, "received_at": now, "recorded_at": now}
@@ -299,8 +304,6 @@ async def test_so_many_ids_may_be_tried_a_minute(bench: Bench) -> None:
 async def test_a_platform_that_does_not_tell(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, errcode: int, code: str
 ) -> None:
-    from wecom.simulator.api import Refusal
-
     await bench.acquaint("woB")
     tab = await opened(bench)
 

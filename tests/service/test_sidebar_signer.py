@@ -14,6 +14,7 @@ from sidebar.guard import SESSION_HEADER
 from tests.support.sidebar import CRM, OTHER, PUBLIC_URL, Bench, Seen, Tab, sidebar_bench, until_refused
 from tests.support.url_tricks import foreign_addresses
 from wecom.jssdk import signature
+from wecom.simulator.api import Refusal
 
 pytestmark = pytest.mark.asyncio
 
@@ -169,8 +170,6 @@ async def test_so_many_signatures_a_minute(bench: Bench, tab: Tab) -> None:
 async def test_a_platform_that_gives_no_ticket(
     bench: Bench, tab: Tab, monkeypatch: pytest.MonkeyPatch, errcode: int, status: int, code: str
 ) -> None:
-    from wecom.simulator.api import Refusal
-
     def refuse(*_: object) -> dict[str, object]:
         raise Refusal(errcode)
 

@@ -232,7 +232,10 @@ async def test_an_ended_relation_is_not_looked_for(store: Store) -> None:
     assert (await store.follow())["unseen_since"] is None
 
 
-async def test_a_loss_ends_the_doubt_and_a_new_add_begins_it_anew(store: Store) -> None:
+@pytest.mark.parametrize(("by", "left"), [("employee", None), ("transfer", None), ("customer", day(15))])
+async def test_a_loss_ends_the_doubt_unless_the_platform_goes_on_listing_it_and_a_new_add_begins_it_anew(
+    store: Store, by: str, left: datetime | None
+) -> None:
     await store.facts(add_at=day(8))
     await store.answer(day(9), None)
     assert (await store.follow())["unseen_since"] == day(9)
@@ -242,9 +245,19 @@ async def test_a_loss_ends_the_doubt_and_a_new_add_begins_it_anew(store: Store) 
     await store.facts(add_at=day(14))
     assert (await store.follow())["unseen_since"] is None
     assert (await store.answer(day(15), None)).unseen == {"zhangsan": day(15)}
-    await store.facts(loss_at=day(16), loss_by="customer")
+    await store.facts(loss_at=day(16), loss_by=by)
     relation = await store.follow()
-    assert (relation["unseen_since"], relation["lost_at"], relation["lost_by"]) == (None, day(16), "customer")
+    assert (relation["unseen_since"], relation["lost_at"], relation["lost_by"]) == (left, day(16), by)
+
+
+async def test_what_the_customer_ended_before_it_was_ever_listed_is_looked_for_until_it_is(store: Store) -> None:
+    await store.facts(add_at=day(8), loss_at=day(9), loss_by="customer")
+    assert (await store.answer(day(10), None)).unseen == {"zhangsan": day(10)}
+    result = await store.answer(day(11), a_customer(a_follow(since=day(8))))
+    relation = await store.follow()
+    assert (result.unseen, relation["unseen_since"], relation["lost_by"]) == ({}, None, "customer")
+    # Once its details are known, being listed no more is what an ended relation may be.
+    assert (await store.answer(day(12), None)).unseen == {}
 
 
 @pytest.mark.parametrize(("by", "refuted"), [("employee", True), ("transfer", True), ("customer", False)])

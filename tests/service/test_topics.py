@@ -18,10 +18,6 @@ GOOD = {**wanted_configs(3), "max.message.bytes": "1048588", "retention.bytes": 
 
 
 def run(tmp_path: Path, command: str, kafka: str | None, topic: str = "", **keys: int) -> Result:
-    return call(tmp_path, f"topics {command}", kafka, topic, **keys)
-
-
-def call(tmp_path: Path, command: str, kafka: str | None, topic: str, **keys: int) -> Result:
     config = tmp_path / "wecom-crm.toml"
     table = f'[kafka]\nbootstrap_servers = "{kafka}"\ntopic = "{topic}"\n' if kafka else ""
     table += "".join(f"{key} = {value}\n" for key, value in keys.items())
@@ -29,7 +25,7 @@ def call(tmp_path: Path, command: str, kafka: str | None, topic: str, **keys: in
         f'[service]\nsecret_key = "{"s" * 32}"\n{table}'
         '[[corp]]\ncorpid = "ww1"\n[[corp.agent]]\nagentid = 1\nsecret = "x"\ncustomer_data = true\n'
     )
-    return CliRunner().invoke(app, ["--config", str(config), *command.split()])
+    return CliRunner().invoke(app, ["--config", str(config), "topics", *command.split()])
 
 
 def test_a_topic_is_made_checked_and_left_alone(tmp_path: Path, kafka: str, topic: str, kcat: Kcat) -> None:
@@ -80,12 +76,6 @@ def test_without_kafka_in_the_configuration_there_is_nothing_to_do(tmp_path: Pat
         result = run(tmp_path, command, None)
         assert result.exit_code == 2
         assert "There is no [kafka] table" in result.stderr
-
-
-def test_serve_does_not_run_on_kafka_yet(tmp_path: Path) -> None:
-    result = call(tmp_path, "serve all", "127.0.0.1:1", "t")
-    assert result.exit_code == 2
-    assert "[kafka]: serve can't run on Kafka in this version yet" in result.stderr
 
 
 def settings(**more: int) -> KafkaSettings:

@@ -34,8 +34,14 @@ def test_vectors(given: tuple[str, str, int, str], expected: str) -> None:
     assert signature(*given) == expected
 
 
-@pytest.mark.parametrize("place", range(4))
-def test_every_part_counts(place: int) -> None:
-    changed = list(PUBLISHED)
-    changed[place] = changed[place] + 1 if isinstance(changed[place], int) else f"{changed[place]}x"
-    assert signature(*changed) != signature(*PUBLISHED)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param((f"{PUBLISHED[0]}x", *PUBLISHED[1:]), id="ticket"),
+        pytest.param((PUBLISHED[0], "x", *PUBLISHED[2:]), id="noncestr"),
+        pytest.param((*PUBLISHED[:2], PUBLISHED[2] + 1, PUBLISHED[3]), id="timestamp"),
+        pytest.param((*PUBLISHED[:3], f"{PUBLISHED[3]}#"), id="url"),
+    ],
+)
+def test_every_part_counts(changed: tuple[str, str, int, str]) -> None:
+    assert signature(*changed) != signature(*PUBLISHED)

@@ -41,9 +41,15 @@ _USED = pytest.StashKey[dict[str, str]]()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say which servers the run really used."""
+    """Say which servers the run really used, and what it measured."""
     for name, words in config.stash.get(_USED, {}).items():
         terminalreporter.write_line(f"{name}: {words}")
+
+
+@pytest.fixture
+def note(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
+    """Takes a name and a figure that a test measured, for the end of the run."""
+    return partial(_note, pytestconfig)
 
 
 @pytest.fixture(scope="session")

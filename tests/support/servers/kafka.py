@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from pathlib import Path
@@ -82,8 +83,13 @@ class KafkaServer(Server):
         return self.port in describe_cluster(self.address, timeout=1).ports
 
     def freeze(self) -> None:
-        """Let it keep its connections and answer nothing."""
+        """Let it keep its connections and answer nothing; returns when the last of its threads stands still."""
         os.kill(self.pid, signal.SIGSTOP)
+        deadline = time.monotonic() + 5
+        while not all(map(_stands, Path(f"/proc/{self.pid}/task").iterdir())):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the broker does not stand still")
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         """Let it go on."""
@@ -100,6 +106,14 @@ class KafkaServer(Server):
             "listeners": f"PLAINTEXT://{self.address},CONTROLLER://{controller}",
             "advertised.listeners": f"PLAINTEXT://{self.address}",
         }
+
+
+def _stands(thread: Path) -> bool:
+    # The state follows the name, which is in brackets and may have anything in it.
+    try:
+        return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except (FileNotFoundError, ProcessLookupError):
+        return True  # It has ended meanwhile.
 
 
 def kafka_jars() -> Path:
