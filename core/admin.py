@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
 from core.health import Health
 from core.metrics import Metrics
 
+_LONGEST = 18
+ACTION_HEADER = "X-Wecom-Crm"
+"""Any value: a page of a browser on this machine can't send it."""
 
-def create_app(health: Health, metrics: Metrics) -> web.Application:
-    """``/livez`` and ``/readyz`` answer 200 or 503 with the reasons as JSON, ``/metrics`` the Prometheus text."""
+Action = Callable[[int], None]
+
+
+def create_app(health: Health, metrics: Metrics, actions: Mapping[str, Action] | None = None) -> web.Application:
+    """``/livez`` and ``/readyz`` answer 200 or 503 with the reasons as JSON, ``/metrics`` the Prometheus text.
+
+    Each of ``actions`` is ``POST /<name>?from=<position>``, for this program's own commands.
+    """
+
+    async def act(request: web.Request) -> web.Response:
+        action = (actions or {}).get(request.match_info["name"])
+        position = request.query.get("from", "")
+        if action is None:
+            return web.json_response({"error": "this process does not do that"}, status=404)
+        if ACTION_HEADER not in request.headers or not position.isdecimal() or len(position) > _LONGEST:
+            return web.json_response({"error": "from must be a position"}, status=400)
+        action(int(position))
+        return web.json_response({"from": int(position)}, status=202)
 
     async def livez(_request: web.Request) -> web.Response:
         live, detail = health.live()
@@ -26,6 +46,7 @@ def create_app(health: Health, metrics: Metrics) -> web.Application:
 
     app = web.Application()
     app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", counts)])
+    app.add_routes([web.post("/{name}", act)])
     return app
 
 

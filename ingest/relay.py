@@ -68,25 +68,35 @@ class Relay:
         self._health = health
         self._parked = parked
         self._reader: Reader | None = None
+        self._again: int | None = None
         self.published = 0
         """Records confirmed by the target."""
 
+    def again(self, position: int) -> None:
+        """Have the running relay publish everything kept from ``position`` on once more."""
+        self._again = position
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Until told to stop. Raises ``ReaderChanged`` while sync has deliveries to apply in the embedded mode."""
-        async with self._source.reader(GROUP) as reader:
-            self._reader = reader
-            self._health.ok()
-            while not stopping.is_set():
-                batch = await reader.read(BATCH, IDLE)
-                if not await self._relay(batch, stopping):
-                    return
-                await reader.report(batch)
-                await self._measure()
+        while not stopping.is_set():
+            async with self._source.reader(GROUP) as reader:
+                self._reader = reader
+                self._health.ok()
+                while not stopping.is_set() and self._again is None:
+                    batch = await reader.read(BATCH, IDLE)
+                    if not await self._relay(batch, stopping):
+                        return
+                    await reader.report(batch)
+                    await self._measure()
+            position, self._again = self._again, None
+            if position is not None:
+                _log.info("relay.again", position=position)
+                await self.publish_again(position, stopping)
 
     async def publish_again(self, position: int, stopping: asyncio.Event) -> int:
         """Publish everything kept from ``position`` on once more, up to what is there now; returns how many records.
 
-        The relay's own position goes back with it: what this does not finish, ``run`` does.
+        Stopping cuts it short.
         """
         before = self.published
         async with self._source.reader(GROUP, StartAt(position)) as reader:

@@ -149,6 +149,19 @@ def simulate(
     _run(run_simulator(settings, rate=rate, seed=seed))
 
 
+@app.command()
+def relay(
+    context: typer.Context,
+    position: Annotated[
+        int, typer.Option("--from", min=1, help="Position in ingest's own log; 1 for all that is kept.")
+    ],
+) -> None:
+    """Publish deliveries to Kafka once more, after the topic has lost some."""
+    from wecom_crm.relay import run_relay
+
+    _run(run_relay(_options(context).settings(), position))
+
+
 @topics.command("create")
 def topics_create(
     context: typer.Context,

@@ -85,7 +85,8 @@ async def serve(settings: Settings, *, ingest: bool, sync: bool, sidebar: bool) 
             database = Database(settings.database.url, pool_size=16 if sidebar else 5)
             stack.push_async_callback(database.close)
             client = await stack.enter_async_context(_client(settings, database, metrics))
-        supervisor.add("admin", _admin(settings, health, metrics), restart=False)
+        actions: dict[str, admin.Action] = {}
+        supervisor.add("admin", _admin(settings, admin.create_app(health, metrics, actions), health), restart=False)
         wake = None
         if sync and source is not None and database is not None and client is not None:
             of_sync = SyncService(settings, database, source, client, health, metrics, **_reader_of(settings))
@@ -95,6 +96,7 @@ async def serve(settings: Settings, *, ingest: bool, sync: bool, sidebar: bool) 
             relay_health = health.component("relay", stalls_after=120)
             relay = Relay(log, source, metrics, relay_health, service.data_dir / PARKED_FILE)
             supervisor.add("relay", _reading(relay.run))
+            actions["relay"] = relay.again
             parts.append("relay")
 
         def build() -> web.Application:
@@ -126,13 +128,13 @@ def log_path(settings: Settings) -> Path:
     return settings.service.data_dir / LOG_FILE
 
 
-def _admin(settings: Settings, health: Health, metrics: Metrics) -> Run:
+def _admin(settings: Settings, app: web.Application, health: Health) -> Run:
     service = settings.service
 
     async def run(stopping: asyncio.Event) -> None:
         health.component("admin").ok()
         with _port(service.admin_host, service.admin_port, "admin_port"):
-            await admin.serve(admin.create_app(health, metrics), service.admin_host, service.admin_port, stopping)
+            await admin.serve(app, service.admin_host, service.admin_port, stopping)
 
     return run
 

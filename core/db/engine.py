@@ -1,6 +1,6 @@
 """The CRM database: one engine, short transactions, and what its errors mean.
 
-``write`` is a transaction that writes, ``read`` one that only reads; there is no third way in. On SQLite a writer
+``write`` is a transaction that writes, ``read`` one that only reads, ``look`` reads without one. On SQLite a writer
 begins with BEGIN IMMEDIATE, because a read that grows into a write fails at once, whatever the busy timeout, and
 the writers of one process queue up in front of it instead of in busy loops.
 """
@@ -8,19 +8,25 @@ the writers of one process queue up in front of it instead of in busy loops.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, event, literal_column, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy import ColumnElement, Connection, Engine, event, literal_column, make_url, text
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 STATEMENT_SECONDS = 30.0
+IDLE_SECONDS = 5.0
+"""A connection to PostgreSQL that was not used for longer is asked whether it is alive."""
 
 _WRITES = "wecom_crm_writes"
+_RETURNED = "wecom_crm_returned"
+
+T = TypeVar("T")
 
 _CLOCKS = {
     # Not now() or CURRENT_TIMESTAMP: those stand still inside a transaction, or have whole seconds.
@@ -77,18 +83,26 @@ class Database:
         async with self._engine.connect() as conn, conn.begin():
             yield conn
 
-    @asynccontextmanager
-    async def look(self) -> AsyncIterator[AsyncConnection]:
-        """Statements that read and need not see one state: on PostgreSQL without the two round trips of a transaction.
+    async def look(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """What ``work`` finds with statements that only read and need not see one state.
 
-        The others begin one at no cost.
+        On PostgreSQL that is without the two round trips of a transaction; the others begin one at no cost. If the
+        connection is lost on the way, ``work`` is done again on another, once: the server may have closed this one at
+        the very moment it was taken.
         """
+        try:
+            return await self._look(work)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+        return await self._look(work)
+
+    async def _look(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         if self.dialect != "postgresql":
             async with self.read() as conn:
-                yield conn
-            return
+                return await work(conn)
         async with self._engine.connect() as plain:
-            yield await plain.execution_options(isolation_level="AUTOCOMMIT")
+            return await work(await plain.execution_options(isolation_level="AUTOCOMMIT"))
 
     async def clock(self, conn: AsyncConnection) -> datetime:
         """The database's clock now, not at the transaction's start: the one clock that all processes share."""
@@ -134,9 +148,10 @@ def _engine(url: str, pool_size: int, statement_seconds: float) -> AsyncEngine:
     # hide_parameters: an error's text must not carry a customer's name into a log.
     options: dict[str, Any] = {"hide_parameters": True}
     if not url.startswith("sqlite"):
-        # recycle: a proxy or the server may close what was idle for long; pre_ping finds the rest.
-        options |= {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": 5, "pool_pre_ping": True}
-        options |= {"pool_recycle": 1800}
+        # recycle: a proxy or the server may close what was idle for long; pre_ping finds the rest. PostgreSQL has
+        # _check_before_use, because a ping is three round trips there.
+        options |= {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": 5}
+        options |= {"pool_recycle": 1800, "pool_pre_ping": not url.startswith("postgresql")}
     # For a server that hangs and can't end the statement itself; a little later, so that one that can is heard.
     patience = statement_seconds * 1.5 or None
     if url.startswith("postgresql"):
@@ -163,7 +178,39 @@ def _engine(url: str, pool_size: int, statement_seconds: float) -> AsyncEngine:
     if engine.dialect.name == "sqlite":
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    elif engine.dialect.name == "postgresql":
+        _check_before_use(engine.sync_engine)
     return engine
+
+
+def _check_before_use(engine: Engine) -> None:
+    """Give out no connection that the server has closed.
+
+    The driver hears of that from the loop, at no cost. What it can't hear of is a firewall or a balancer between the
+    two that forgot the connection, which happens to one that is idle: only then a ping is worth its round trips.
+    """
+    dialect = engine.dialect
+
+    def returned(_connection: object, record: Any) -> None:
+        record.info[_RETURNED] = time.monotonic()
+
+    def taken(connection: Any, record: Any, _proxy: object) -> None:
+        if connection.driver_connection.is_closed():
+            raise DisconnectionError("the server has closed this connection")
+        # A new one has no such entry: the pool empties ``info`` when it connects again.
+        since = record.info.get(_RETURNED)
+        if since is None or time.monotonic() - since < IDLE_SECONDS:
+            return
+        try:
+            dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error as error:
+            if not dialect.is_disconnect(error, connection, None):
+                raise
+            # Then the others that were idle are not alive either.
+            raise InvalidatePoolError from error
+
+    event.listen(engine, "checkin", returned)
+    event.listen(engine, "checkout", taken)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

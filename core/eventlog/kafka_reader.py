@@ -228,6 +228,8 @@ class KafkaReader:
         # A new leader may not know the end yet.
         since = self._beyond_since.setdefault(number, self._loop.time())
         if self._loop.time() - since < self._pace.beyond:
+            self._log.trouble(self._member, f"partition {number} of {self._log.topic} ends before what was applied")
+            self._troubled_at = self._loop.time()
             await self._nap(deadline)
             return
         self._check_identity()

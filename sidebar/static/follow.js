@@ -4,11 +4,11 @@
 import { Failure } from './failures.js';
 
 const CHAT_MILLISECONDS = 2000;
-const CUSTOMER_MILLISECONDS = 5000;
+const CUSTOMER_SECONDS = 5;
 const MISSES = 3;
 const READING_TRIES = 5;
-// These may pass by themselves.
-const PASSING = ['network', 'unavailable', 'database', 'platform', 'too_many'];
+// These may pass by themselves, and asking again costs the platform nothing.
+const PASSING = ['network', 'unavailable', 'database'];
 const RETRY_SECONDS = [5, 10, 20, 40, 60];
 // A button helps with these, nothing else does.
 const FINAL = ['login_loop', 'login_cookie', 'domain', 'url_not_allowed', 'corp-ticket', 'agent-ticket', 'identity', 'permission', 'old-client'];
@@ -28,6 +28,7 @@ export class Follower {
     this.turn = 0;
     this.look = 0;
     this.misses = 0;
+    this.failures = 0;
     this.asked = 0;
     this.accepted = 0;
     this.stopped = false;
@@ -100,10 +101,11 @@ export class Follower {
     this.drop();
     this.customer = customer;
     this.view.wait(this.words.loading);
-    this.load(this.turn, { readings: READING_TRIES, failures: 0 });
+    this.failures = 0;
+    this.load(this.turn, READING_TRIES);
   }
 
-  async load(turn, { readings, failures }) {
+  async load(turn, readings) {
     let answer;
     try {
       answer = await this.request();
@@ -113,8 +115,7 @@ export class Follower {
       }
       this.end(failure);
       if (PASSING.includes(failure.kind)) {
-        const seconds = RETRY_SECONDS[failures] || RETRY_SECONDS[RETRY_SECONDS.length - 1];
-        this.loadAfter(Math.max(seconds, failure.retryAfter || 0), { readings, failures: failures + 1 });
+        this.loadAfter(this.patience(failure), readings);
       }
       return;
     }
@@ -126,15 +127,22 @@ export class Follower {
       this.view.say(this.words.shown, { quiet: true });
     } else if (readings > 0) {
       this.view.wait(this.words.reading);
-      this.loadAfter(answer.body.retry_after || 1, { readings: readings - 1, failures });
+      this.loadAfter(answer.body.retry_after || 1, readings - 1);
     } else {
       this.end(new Failure('not_synced'));
     }
   }
 
-  loadAfter(seconds, left) {
+  loadAfter(seconds, readings) {
     const { turn } = this;
-    this.timers.customer = setTimeout(() => turn === this.turn && this.load(turn, left), 1000 * seconds);
+    this.timers.customer = setTimeout(() => turn === this.turn && this.load(turn, readings), 1000 * seconds);
+  }
+
+  // Seconds, longer and longer.
+  patience(failure) {
+    const seconds = RETRY_SECONDS[Math.min(this.failures, RETRY_SECONDS.length - 1)];
+    this.failures += 1;
+    return Math.max(seconds, failure.retryAfter || 0);
   }
 
   // An older answer must not overwrite a newer one.
@@ -143,18 +151,19 @@ export class Follower {
       return;
     }
     this.accepted = number;
+    this.failures = 0;
     if (!body.customer || body.customer.external_userid !== this.customer) {
       this.end(new Failure('failed'));
       return;
     }
     this.view.show(body, () => this.refresh());
-    this.later();
+    this.later(CUSTOMER_SECONDS);
   }
 
-  later() {
+  later(seconds) {
     const { turn } = this;
     clearTimeout(this.timers.customer);
-    this.timers.customer = setTimeout(() => turn === this.turn && this.again(), CUSTOMER_MILLISECONDS);
+    this.timers.customer = setTimeout(() => turn === this.turn && this.again(), 1000 * seconds);
   }
 
   // Bring what is shown up to date.
@@ -178,9 +187,11 @@ export class Follower {
         return;
       }
       this.view.outdated();
+      this.later(this.patience(failure));
+      return;
     }
     if (turn === this.turn) {
-      this.later();
+      this.later(CUSTOMER_SECONDS);
     }
   }
 

@@ -4,7 +4,7 @@
 import { Failure, within } from './failures.js';
 
 const REQUEST_MILLISECONDS = 15000;
-const LEAVING_MILLISECONDS = 20000;
+const LEAVING_MILLISECONDS = 10000;
 const LOGINS_PER_MINUTE = 3;
 const PREFIX = 'wecom-crm:';
 const ARRIVED = '#session=';

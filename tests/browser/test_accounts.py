@@ -79,23 +79,27 @@ async def test_a_login_that_fails_in_between_shows_nobody(eyes: Watched, stage: 
 async def test_a_page_that_stays_open_notices_another_account(eyes: Watched) -> None:
     before = await eyes.sidebar()
     await name_in(before)
-    asked, go = asyncio.Event(), asyncio.Event()
+    asked = asyncio.Event()
 
-    async def hold(route: Route) -> None:
+    async def unreachable(route: Route) -> None:
         asked.set()
-        await go.wait()
-        await route.continue_()
+        # The browser stays where it is.
+        await route.abort("aborted")
 
-    await before.route(re.compile("/login"), hold)
+    await before.route(re.compile("/login"), unreachable)
     # The client changes its account in another window; both share the cookies.
     after = await eyes.sidebar(userid="LiSi", customer=BOB)
     assert await name_in(after) == "Bob <b>of</b> Tea"
     async with asyncio.timeout(DEADLINE):
         await asked.wait()
-    # Not even while the login is under way.
+    # Nothing of the account before is left when the login begins, whether it succeeds or not.
+    left = await before.content()
+    assert not any(text in left for text in OF_ZHANGSAN)
     await eyes.forbid(before, *OF_ZHANGSAN)
-    assert not any(text in await before.content() for text in OF_ZHANGSAN)
-    go.set()
+    assert await failure_in(before) == "network"
+    await before.unroute(re.compile("/login"))
+    await before.get_by_role("button", name="重试").click()
+    await before.locator("[data-failure=network]").wait_for(state="detached")
     # The window's client is still at Anna's chat, and she is no customer of LiSi's.
     assert await failure_in(before) == "not_found"
 
@@ -184,3 +188,10 @@ async def test_somebody_who_is_no_employee_is_told(eyes: Watched, stage: Stage) 
     await page.goto(stage.page())
     await page.locator("html[data-code=not_employee]").wait_for()
     assert await page.locator("h1").inner_text() != ""
+
+
+@pytest.mark.expects("status of 404")
+async def test_an_address_of_no_app_is_told_without_a_button(eyes: Watched, stage: Stage) -> None:
+    page = await eyes.sidebar(path="9")
+    await page.locator("html[data-code=unknown_app]").wait_for()
+    assert await page.locator("a").is_hidden()

@@ -395,6 +395,23 @@ async def test_publishing_again_from_a_position(tmp_path: Path, kafka: str, topi
     assert [number_of(record) for record in records] == [0, 1, 2, 3, 4, 5, 3, 4, 5]
 
 
+async def test_a_running_relay_publishes_again_and_goes_on(tmp_path: Path, kafka: str, topic: str) -> None:
+    await create_topic(kafka, topic, partitions=1)
+    async with running(tmp_path, kafka, topic) as rig:
+        await rig.deliver(*(edit(number) for number in range(4)))
+        await until(lambda: rig.relay.published == 4)
+        rig.relay.again(3)
+        await until(lambda: rig.relay.published == 6)
+        await rig.deliver(edit(4))
+        await until(lambda: rig.relay.published == 7)
+    async with (
+        KafkaLog(kafka_settings(kafka, topic), pace=QUICK) as log,
+        log.reader("spectator", FixedPositions()) as reader,
+    ):
+        records = await read_all(reader, 7)
+    assert [number_of(record) for record in records] == [0, 1, 2, 3, 2, 3, 4]
+
+
 async def test_it_does_not_take_over_what_the_embedded_mode_has_not_applied(
     tmp_path: Path, kafka: str, topic: str
 ) -> None:

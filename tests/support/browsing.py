@@ -88,7 +88,7 @@ class Watched:
     async def sidebar(self, *, corpid: str = TEA, userid: str = "ZhangSan", path: str = "", **client: Any) -> Page:
         """The sidebar in a window of its own, in a client that does what ``client`` says (see the shim)."""
         settings = {"corpid": corpid, "userid": userid, "customer": ANNA} | client
-        await self.context.add_cookies([self.stage.account(userid, corpid)])  # type: ignore[list-item]
+        await self.context.add_cookies([self.stage.account(userid, corpid)])
         page = await self.context.new_page()
         await page.add_init_script(f"window.simulatorClient = {json.dumps(settings)}")
         await page.goto(self.stage.page(corpid) + path)
@@ -148,6 +148,10 @@ async def watched(chrome: Browser, stage: Stage, **options: Any) -> AsyncIterato
         yield eyes
         await eyes.settle()
     finally:
+        # A test that failed may have left requests waiting.
+        for page in context.pages:
+            await page.unroute_all(behavior="ignoreErrors")
+        await context.unroute_all(behavior="ignoreErrors")
         await context.close()
 
 

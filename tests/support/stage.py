@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from sqlalchemy import func, select
@@ -19,19 +20,23 @@ from core.eventlog.embedded import EmbeddedLog
 from core.health import Health
 from core.metrics import Metrics
 from core.settings import Settings, parse
-from ingest.callback import LARGEST_BODY, CallbackEndpoint
+from ingest import app as callbacks
+from ingest.callback import LARGEST_BODY
 from ingest.keys import KeyRing
-from sidebar.app import add_routes
+from sidebar import app as pages
 from sync.service import SyncService
 from tests.support.crm import crm_database
 from tests.support.simulators import KEY, TOKEN
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, until
 from wecom.client import WeComClient
 from wecom.simulator.oauth import ACCOUNT_COOKIE, account_cookie
 from wecom.simulator.server import Simulator
 from wecom.simulator.state import CORP_TAG, WECHAT, WECOM, Agent, Callback, Corp, Customer, Employee, Tag
 from wecom.simulator.world import Change, World
 from wecom.tokens import Secret
+
+if TYPE_CHECKING:
+    from playwright._impl._api_structures import SetCookieParam
 
 AGENTID = 1000002
 TEA, BOOKS = "wwteaaaaaaaaaaaaaa", "wwbooksbbbbbbbbbbb"
@@ -66,7 +71,7 @@ class Stage:
         """The address of a sidebar."""
         return f"{self.url}/sidebar/{corpid}/{AGENTID}"
 
-    def account(self, userid: str, corpid: str = TEA) -> dict[str, str]:
+    def account(self, userid: str, corpid: str = TEA) -> SetCookieParam:
         """The cookie of a client with this account, as playwright takes it."""
         return {"name": ACCOUNT_COOKIE, "value": account_cookie(corpid, userid), "url": self.url}
 
@@ -90,6 +95,12 @@ class Stage:
         agents = [agent for corp in self.world.corps.values() for agent in corp.agents]
         tokens = [self.simulator.api.tokens.issue(corp.corpid, AGENTID)[0] for corp in self.world.corps.values()]
         return {TOKEN, KEY, SECRET_KEY, *self.simulator.tickets.given(), *tokens, *(agent.secret for agent in agents)}
+
+
+async def next_second() -> None:
+    """Opposite events of one relation must not have the same CreateTime."""
+    now = int(time.time())
+    await until(lambda: int(time.time()) > now)
 
 
 def _populate(world: World) -> list[Change]:
@@ -133,9 +144,8 @@ async def staged(folder: Path, **service: object) -> AsyncIterator[Stage]:
         stack.push_async_callback(log.close)
         sync = SyncService(settings, database, log, client, health, metrics)
         app = web.Application(client_max_size=LARGEST_BODY)
-        add_routes(app, settings, database, client, metrics, health)
-        endpoint = CallbackEndpoint(KeyRing.from_settings(settings), log, metrics, health.component("ingest"))
-        app.router.add_route("*", "/callback/{corpid}/{name}", endpoint.handle)
+        callbacks.add_routes(app, KeyRing.from_settings(settings), log, metrics, health.component("ingest"))
+        pages.add_routes(app, settings, database, client, metrics, health, wake=sync.wake)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
