@@ -20,7 +20,7 @@ Action = Callable[[int], None]
 def create_app(health: Health, metrics: Metrics, actions: Mapping[str, Action] | None = None) -> web.Application:
     """``/livez`` and ``/readyz`` answer 200 or 503 with the reasons as JSON, ``/metrics`` the Prometheus text.
 
-    Each of ``actions`` is ``POST /<name>?from=<position>``, for this program's own commands.
+    Each of ``actions`` is ``POST /actions/<name>?from=<position>``, for this program's own commands.
     """
 
     async def act(request: web.Request) -> web.Response:
@@ -46,7 +46,7 @@ def create_app(health: Health, metrics: Metrics, actions: Mapping[str, Action] |
 
     app = web.Application()
     app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", counts)])
-    app.add_routes([web.post("/{name}", act)])
+    app.add_routes([web.post("/actions/{name}", act)])
     return app
 
 

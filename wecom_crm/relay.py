@@ -53,7 +53,7 @@ async def _ask(settings: Settings, position: int) -> str | None:
     """Ask the process that receives; None if there is none."""
     service = settings.service
     host = "127.0.0.1" if service.admin_host in {"0.0.0.0", "::"} else service.admin_host  # noqa: S104
-    url = f"http://{host}:{service.admin_port}/relay"
+    url = f"http://{host}:{service.admin_port}/actions/relay"
     timeout = aiohttp.ClientTimeout(total=_ASK_SECONDS)
     try:
         async with (

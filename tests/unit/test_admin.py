@@ -28,13 +28,13 @@ async def test_health_and_metrics_are_told() -> None:
 @pytest.mark.parametrize(
     ("path", "headers", "status"),
     [
-        ("/relay?from=7", {ACTION_HEADER: "x"}, 202),
-        ("/relay?from=7", {}, 400),
-        ("/relay?from=-7", {ACTION_HEADER: "x"}, 400),
-        ("/relay?from=", {ACTION_HEADER: "x"}, 400),
-        ("/relay?from=" + "9" * 40, {ACTION_HEADER: "x"}, 400),
-        ("/relay", {ACTION_HEADER: "x"}, 400),
-        ("/other?from=7", {ACTION_HEADER: "x"}, 404),
+        ("/actions/relay?from=7", {ACTION_HEADER: "x"}, 202),
+        ("/actions/relay?from=7", {}, 400),
+        ("/actions/relay?from=-7", {ACTION_HEADER: "x"}, 400),
+        ("/actions/relay?from=", {ACTION_HEADER: "x"}, 400),
+        ("/actions/relay?from=" + "9" * 40, {ACTION_HEADER: "x"}, 400),
+        ("/actions/relay", {ACTION_HEADER: "x"}, 400),
+        ("/actions/other?from=7", {ACTION_HEADER: "x"}, 404),
     ],
 )
 async def test_an_action_is_done_for_our_own_commands_only(path: str, headers: dict[str, str], status: int) -> None:
