@@ -84,13 +84,14 @@ def add_routes(
         return pages.shell(request, place, await sessions.public_id(place, digest) if digest is not None else None)
 
     add = app.router.add_route
-    add("GET", "/sidebar/static/{digest}/{name:.+}", guard.file("static", assets.serve))
     base = "/sidebar/{corpid}/{agentid}"
+    # First what is asked for most: the router tries one after another.
+    add("GET", f"{base}/api/customers/{{external_userid}}", guard.api("customer", reader.show))
+    add("GET", "/sidebar/static/{digest}/{name:.+}", guard.file("static", assets.serve))
     add("GET", base, guard.page("page", shell))
     add("GET", f"{base}/login", guard.page("login", login.begin))
     add("GET", f"{base}/callback", guard.page("callback", login.finish))
     add("POST", f"{base}/api/signature", guard.api("signature", signer.sign))
-    add("GET", f"{base}/api/customers/{{external_userid}}", guard.api("customer", reader.show))
     add("POST", f"{base}/api/customers/{{external_userid}}/refresh", guard.api("refresh", reader.refresh))
     for name, content in service.verify_files.items():
         add("GET", f"/{name}", guard.file("verify", _verify(content)))

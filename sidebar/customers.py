@@ -1,4 +1,4 @@
-"""What one employee may see of one customer, in two queries.
+"""What one employee may see of one customer, in one query: a second one would cost as much again as all the rest.
 
 Access: the employee has a relation to the customer that stands, or that the *customer* ended; who let the customer go,
 or handed them over, has no more business with them. What belongs to colleagues' relations (remarks, tags, events) is
@@ -8,17 +8,18 @@ not even selected.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, String, Text, and_, bindparam, cast, literal_column, null, select, union_all
+from sqlalchemy import Select, and_, bindparam, func, select
 
 from core.db.engine import Database, as_moment
+from core.db.looks import Row
 from core.db.tables import contact_event, customer, customer_follow, customer_follow_tag
 from core.db.tables import session as session_table
-from core.db.types import Id, Instant
-from sidebar.queries import Query, Row, as_list
+from core.db.types import Id
+from sidebar.queries import Query, as_list
 from sidebar.session import Caller, Session, checked, named, session_query
 
 MOST_EVENTS = 20
@@ -30,6 +31,15 @@ _RELATION = (
     *("remark", "description", "remark_corp_name", "remark_mobiles", "add_way", "state", "oper_userid"),
     *("createtime", "last_add_at", "last_loss_at", "lost_at", "lost_by", "unseen_since"),
 )
+_TAG = ("number", "group_name", "word")
+_EVENT = ("word", "moment")
+_COLLEAGUE = ("userid", "moment", "createtime")
+_JSON = {
+    "postgresql": ("json_agg", "json_build_array"),
+    "mysql": ("json_arrayagg", "json_array"),
+    "sqlite": ("json_group_array", "json_array"),
+}
+"""A list of every row, and a list of columns, in each database's words."""
 _MOMENTS = ("last_add_at", "last_loss_at", "lost_at", "unseen_since")
 
 
@@ -63,34 +73,28 @@ class Customers:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._first = Query(database, _first(database))
-        self._rest = Query(database, _rest())
+        self._query = Query(database, _query(database))
 
     async def find(self, caller: Caller, external_userid: str) -> Found:
         """The caller's session and what it may see of this customer. Raises a ``Refusal`` without a session."""
-        async with self._database.look() as conn:
-            values = named(caller.place, caller.digest)
-            row = await self._first.row(conn, external_userid=external_userid, **values) or {}
-            session = checked(caller, row or None)
-            relation = None if row["r_follow_userid"] is None else _relation(row)
-            moments = (row["c_fetched_at"], row["r_fetched_at"])
-            found = Found(
-                session=session,
-                now=as_moment(row["now"]),
-                customer={name: row[f"c_{name}"] for name in _CUSTOMER},
-                relation=relation,
-                fetched_at=None if None in moments else min(as_moment(moment) for moment in moments),
-            )
-            if not found.allowed or found.fetched_at is None:
-                return found
-            rest = await self._rest.rows(
-                conn, corpid=caller.place.corpid, external_userid=external_userid, viewer=session.userid
-            )
-        for row in rest:
-            if row["moment"] is not None:
-                row["moment"] = as_moment(row["moment"])
-        parts = {name: [row for row in rest if row["part"] == name] for name in ("tag", "event", "colleague")}
-        return replace(found, tags=parts["tag"], events=parts["event"], colleagues=parts["colleague"])
+        values = named(caller.place, caller.digest) | {"external_userid": external_userid}
+        row = await self._database.look(lambda ask: self._query.row(ask, **values))
+        session = checked(caller, row)
+        row = row or {}
+        relation = None if row["r_follow_userid"] is None else _relation(row)
+        moments = (row["c_fetched_at"], row["r_fetched_at"])
+        fetched_at = None if None in moments else min(as_moment(moment) for moment in moments)
+        known = fetched_at is not None and relation is not None and may_see(relation["lost_at"], relation["lost_by"])
+        return Found(
+            session=session,
+            now=as_moment(row["now"]),
+            customer={name: row[f"c_{name}"] for name in _CUSTOMER},
+            relation=relation,
+            fetched_at=fetched_at,
+            tags=_members(row["tags"], _TAG) if known else (),
+            events=_members(row["events"], _EVENT) if known else (),
+            colleagues=_members(row["colleagues"], _COLLEAGUE) if known else (),
+        )
 
 
 def _relation(row: Row) -> Row:
@@ -101,7 +105,15 @@ def _relation(row: Row) -> Row:
     return relation
 
 
-def _first(database: Database) -> Any:
+def _members(found: Any, columns: Sequence[str]) -> list[Row]:
+    members = [dict(zip(columns, one, strict=True)) for one in as_list(found)]
+    for member in members:
+        if member.get("moment") is not None:
+            member["moment"] = as_moment(member["moment"])
+    return members
+
+
+def _query(database: Database) -> Any:
     s, c, r = session_table.c, customer.c, customer_follow.c
     columns = [
         *(c[name].label(f"c_{name}") for name in (*_CUSTOMER, "fetched_at")),
@@ -111,36 +123,42 @@ def _first(database: Database) -> Any:
     joined = session_table.outerjoin(customer, and_(c.corpid == s.corpid, c.userid == wanted)).outerjoin(
         customer_follow, and_(r.corpid == s.corpid, r.userid == wanted, r.follow_userid == s.userid)
     )
-    return session_query(database).add_columns(*columns).select_from(joined)
+    me = session_table.alias("me")
+    corpid = bindparam("corpid", type_=Id())
+    viewer = (
+        select(me.c.userid)
+        .where(me.c.digest == bindparam("digest"), me.c.corpid == corpid, me.c.agentid == bindparam("agentid"))
+        .scalar_subquery()
+    )
+    parts = {
+        "tags": _tags(corpid, wanted, viewer),
+        "events": _events(corpid, wanted, viewer),
+        "colleagues": _colleagues(corpid, wanted, viewer),
+    }
+    lists = [_as_one(database.dialect, part).label(name) for name, part in parts.items()]
+    return session_query(database).add_columns(*columns, *lists).select_from(joined)
 
 
-def _rest() -> Any:
-    corpid, external_userid, viewer = (bindparam(name, type_=Id()) for name in ("corpid", "external_userid", "viewer"))
-    t, e, f = customer_follow_tag.c, contact_event.c, customer_follow.c
-    # One column never mixes ids and texts: they have different collations.
-    tags = (
-        select(
-            literal_column("'tag'").label("part"),
-            t.type.label("number"),
-            t.group_name.label("group_name"),
-            t.tag_name.label("word"),
-            cast(null(), String(128)).label("userid"),
-            cast(null(), Instant()).label("moment"),
-            cast(null(), BigInteger).label("createtime"),
-        )
+def _as_one(dialect: str, part: Select[Any]) -> Any:
+    """The rows as one value: a JSON list of lists."""
+    of_rows, of_columns = _JSON[dialect]
+    rows = part.subquery()
+    return select(getattr(func, of_rows)(getattr(func, of_columns)(*rows.c))).scalar_subquery()
+
+
+def _tags(corpid: Any, external_userid: Any, viewer: Any) -> Select[Any]:
+    t = customer_follow_tag.c
+    return (
+        select(t.type, t.group_name, t.tag_name)
         .where(t.corpid == corpid, t.userid == external_userid, t.follow_userid == viewer)
         .limit(MOST_TAGS)
     )
-    events = (
-        select(
-            literal_column("'event'").label("part"),
-            cast(null(), Integer).label("number"),
-            cast(null(), Text).label("group_name"),
-            e.change.label("word"),
-            cast(null(), String(128)).label("userid"),
-            e.happened_at.label("moment"),
-            cast(null(), BigInteger).label("createtime"),
-        )
+
+
+def _events(corpid: Any, external_userid: Any, viewer: Any) -> Select[Any]:
+    e = contact_event.c
+    return (
+        select(e.change, e.happened_at)
         .where(
             *(e.corpid == corpid, e.kind == "customer", e.object_id == external_userid),
             *(e.userid == viewer, e.outcome == "applied"),
@@ -148,19 +166,13 @@ def _rest() -> Any:
         .order_by(e.happened_at.desc(), e.recorded_at.desc())
         .limit(MOST_EVENTS)
     )
-    colleagues = (
-        select(
-            literal_column("'colleague'").label("part"),
-            cast(null(), Integer).label("number"),
-            cast(null(), Text).label("group_name"),
-            cast(null(), Text).label("word"),
-            f.follow_userid.label("userid"),
-            f.last_add_at.label("moment"),
-            f.createtime.label("createtime"),
-        )
+
+
+def _colleagues(corpid: Any, external_userid: Any, viewer: Any) -> Select[Any]:
+    f = customer_follow.c
+    return (
+        select(f.follow_userid, f.last_add_at, f.createtime)
         .where(f.corpid == corpid, f.userid == external_userid, f.follow_userid != viewer, f.lost_at.is_(None))
         .order_by(f.follow_userid)
         .limit(MOST_COLLEAGUES)
     )
-    # SQLite takes ORDER BY and LIMIT in a member of a union only inside a query of its own.
-    return union_all(*(select(part.subquery()) for part in (tags, events, colleagues)))

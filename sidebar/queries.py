@@ -11,11 +11,9 @@ import json
 from typing import Any
 
 from sqlalchemy import Select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.engine import Database
-
-Row = dict[str, Any]
+from core.db.looks import Ask, Row
 
 
 class Query:
@@ -28,18 +26,16 @@ class Query:
         self._names: tuple[str, ...] = ()
         self._fixed: Row = {}
 
-    async def rows(self, conn: AsyncConnection, **values: Any) -> list[Row]:
+    async def rows(self, ask: Ask, **values: Any) -> list[Row]:
         """Run it; the values are text and numbers."""
         if not self._sql:
             self._compile()
         known = self._fixed | values
-        result = await conn.exec_driver_sql(self._sql, tuple(known[name] for name in self._names))
-        names = list(result.keys())
-        return [dict(zip(names, row, strict=True)) for row in result]
+        return await ask(self._sql, [known[name] for name in self._names])
 
-    async def row(self, conn: AsyncConnection, **values: Any) -> Row | None:
+    async def row(self, ask: Ask, **values: Any) -> Row | None:
         """The only row, if there is one."""
-        found = await self.rows(conn, **values)
+        found = await self.rows(ask, **values)
         return found[0] if found else None
 
     def _compile(self) -> None:

@@ -21,6 +21,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, exists, i
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.engine import Database, as_moment
+from core.db.looks import Row
 from core.db.tables import contact_event, login_state
 from core.db.tables import session as table
 from sidebar.answers import Refusal
@@ -63,10 +64,14 @@ class SessionCookies:
         """``secure``: the browser comes by https; without it there is no ``__Host-`` cookie, and no need for one."""
         self._secure = secure
         self._prefix = "__Host-" if secure else ""
+        self._names: dict[Place, str] = {}
 
     def name(self, place: Place) -> str:
         """Of the cookie; other places on the same host have others."""
-        return f"{self._prefix}wecom-crm-{place.mark}"
+        found = self._names.get(place)
+        if found is None:
+            found = self._names[place] = f"{self._prefix}wecom-crm-{place.mark}"
+        return found
 
     def digest(self, request: web.Request, place: Place) -> str | None:
         """The digest of the id that the browser sent; None if it sent none."""
@@ -121,15 +126,12 @@ class Sessions:
 
     async def public_id(self, place: Place, digest: str) -> str | None:
         """The public id of the live session with this digest, if there is one."""
-        async with self._database.look() as conn:
-            row = await self._find.row(conn, **named(place, digest))
+        row = await self._row(place, digest)
         return row["public_id"] if row is not None and is_live(row) else None
 
     async def of(self, caller: Caller) -> Session:
         """The caller's session. Raises a ``Refusal``."""
-        async with self._database.look() as conn:
-            row = await self._find.row(conn, **named(caller.place, caller.digest))
-        return checked(caller, row)
+        return checked(caller, await self._row(caller.place, caller.digest))
 
     async def sweep(self) -> None:
         """Remove what is long over."""
@@ -137,6 +139,9 @@ class Sessions:
             limit = await self._database.clock(conn) - KEPT
             for old in (table, login_state):
                 await conn.execute(delete(old).where(old.c.expires_at < limit))
+
+    async def _row(self, place: Place, digest: str) -> Row | None:
+        return await self._database.look(lambda ask: self._find.row(ask, **named(place, digest)))
 
 
 def session_query(database: Database) -> Select[Any]:

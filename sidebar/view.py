@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from core.db.looks import Row
 from sidebar.customers import Found
-from sidebar.queries import Row
 
 ADD_WAYS = {
     0: "unknown",
@@ -107,4 +107,8 @@ def _added(createtime: int | None, last_add_at: datetime | None) -> str | None:
 
 
 def _moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    if moment is None:
+        return None
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

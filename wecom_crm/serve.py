@@ -82,7 +82,7 @@ async def serve(settings: Settings, *, ingest: bool, sync: bool, sidebar: bool) 
         database, client = None, None
         if sync or sidebar:
             # Pages come in bursts, and each takes a connection for a moment.
-            database = Database(settings.database.url, pool_size=16 if sidebar else 5)
+            database = Database(settings.database.url, pool_size=10 if sidebar else 5)
             stack.push_async_callback(database.close)
             client = await stack.enter_async_context(_client(settings, database, metrics))
         actions: dict[str, admin.Action] = {}

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Engine, event, literal_column, make_url, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from core.db.looks import Ask, Looks, Row
 
 STATEMENT_SECONDS = 30.0
 IDLE_SECONDS = 5.0
@@ -55,7 +58,8 @@ class Database:
     """An engine for one of the supported databases. Nothing is connected until the first transaction."""
 
     def __init__(self, url: str, *, pool_size: int = 5, statement_seconds: float = STATEMENT_SECONDS) -> None:
-        """``url`` is an SQLAlchemy address; ``pool_size`` bounds the connections kept (twice as many at a peak).
+        """``url`` is an SQLAlchemy address; ``pool_size`` bounds the connections kept (twice as many at a peak), and on
+        PostgreSQL also those of ``look``, which are further ones.
 
         A server ends a statement after ``statement_seconds``; 0: never, and a server that hangs is waited for.
         """
@@ -63,6 +67,9 @@ class Database:
         self.dialect = self._engine.dialect.name
         """``sqlite``, ``postgresql`` or ``mysql`` (MariaDB too)."""
         self._writers = asyncio.Lock() if self.dialect == "sqlite" else None
+        self._looks: Looks | None = None
+        if self.dialect == "postgresql":
+            self._looks = Looks(self._engine.dialect, url, pool_size, _for_postgresql(statement_seconds))
 
     @property
     def engine(self) -> AsyncEngine:
@@ -83,26 +90,15 @@ class Database:
         async with self._engine.connect() as conn, conn.begin():
             yield conn
 
-    async def look(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """What ``work`` finds with statements that only read and need not see one state.
+    async def look(self, work: Callable[[Ask], Awaitable[T]]) -> T:
+        """What ``work`` finds with queries that need not see one state, without a transaction where one costs time.
 
-        On PostgreSQL that is without the two round trips of a transaction; the others begin one at no cost. If the
-        connection is lost on the way, ``work`` is done again on another, once: the server may have closed this one at
-        the very moment it was taken.
+        On PostgreSQL ``work`` is called again, once, if the connection is lost on the way.
         """
-        try:
-            return await self._look(work)
-        except DBAPIError as error:
-            if not error.connection_invalidated:
-                raise
-        return await self._look(work)
-
-    async def _look(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        if self.dialect != "postgresql":
-            async with self.read() as conn:
-                return await work(conn)
-        async with self._engine.connect() as plain:
-            return await work(await plain.execution_options(isolation_level="AUTOCOMMIT"))
+        if self._looks is not None:
+            return await self._looks.look(work)
+        async with self.read() as conn:
+            return await work(partial(_ask, conn))
 
     async def clock(self, conn: AsyncConnection) -> datetime:
         """The database's clock now, not at the transaction's start: the one clock that all processes share."""
@@ -114,12 +110,22 @@ class Database:
 
     async def close(self) -> None:
         """Let go of every connection."""
+        if self._looks is not None:
+            await self._looks.close()
         await self._engine.dispose()
+
+
+async def _ask(conn: AsyncConnection, sql: str, values: Sequence[Any]) -> list[Row]:
+    result = await conn.exec_driver_sql(sql, tuple(values))
+    names = list(result.keys())
+    return [dict(zip(names, row, strict=True)) for row in result]
 
 
 def as_moment(value: str | datetime) -> datetime:
     """What a database says of its clock."""
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    if moment.tzinfo is UTC:
+        return moment
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
@@ -152,19 +158,14 @@ def _engine(url: str, pool_size: int, statement_seconds: float) -> AsyncEngine:
         # _check_before_use, because a ping is three round trips there.
         options |= {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": 5}
         options |= {"pool_recycle": 1800, "pool_pre_ping": not url.startswith("postgresql")}
-    # For a server that hangs and can't end the statement itself; a little later, so that one that can is heard.
-    patience = statement_seconds * 1.5 or None
     if url.startswith("postgresql"):
-        settings = {"application_name": "wecom-crm", "lock_timeout": "10000"}
-        settings |= {"statement_timeout": f"{statement_seconds * 1000:.0f}"}
-        settings |= {"idle_in_transaction_session_timeout": "60000"}
-        options["connect_args"] = {"timeout": 5, "command_timeout": patience, "server_settings": settings}
+        options["connect_args"] = _for_postgresql(statement_seconds)
     elif url.startswith(("mysql", "mariadb")):
         # READ COMMITTED: fewer gap locks, so fewer deadlocks between upserts of neighbouring keys.
         options |= {"isolation_level": "READ COMMITTED"}
         options["connect_args"] = {
             "connect_timeout": 5,
-            "read_timeout": patience,
+            "read_timeout": _patience(statement_seconds),
             "charset": "utf8mb4",
             "init_command": "SET time_zone = '+00:00', innodb_lock_wait_timeout = 10, "
             "sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ANSI_QUOTES'"
@@ -181,6 +182,18 @@ def _engine(url: str, pool_size: int, statement_seconds: float) -> AsyncEngine:
     elif engine.dialect.name == "postgresql":
         _check_before_use(engine.sync_engine)
     return engine
+
+
+def _for_postgresql(statement_seconds: float) -> dict[str, Any]:
+    settings = {"application_name": "wecom-crm", "lock_timeout": "10000"}
+    settings |= {"statement_timeout": f"{statement_seconds * 1000:.0f}"}
+    settings |= {"idle_in_transaction_session_timeout": "60000"}
+    return {"timeout": 5, "command_timeout": _patience(statement_seconds), "server_settings": settings}
+
+
+def _patience(statement_seconds: float) -> float | None:
+    # For a server that hangs and can't end the statement itself; a little later, so that one that can is heard.
+    return statement_seconds * 1.5 or None
 
 
 def _check_before_use(engine: Engine) -> None:

@@ -38,7 +38,7 @@ class Words:
 WORDS = {
     "postgresql": Words(
         connection_id="SELECT pg_backend_pid()",
-        kill="SELECT pg_terminate_backend({id})",
+        kill="SELECT pg_terminate_backend({id}, 10000)",
         cancel="SELECT pg_cancel_backend({id})",
         sleep="SELECT pg_sleep(30)",
         sleeps="SELECT count(*) FROM pg_stat_activity WHERE pid = {id} AND wait_event = 'PgSleep'",
