@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import os
 import re
 import shutil
@@ -19,7 +20,10 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 from sqlalchemy import create_engine
 
+from core.db.engine import STATEMENT_SECONDS
 from core.db.tables import metadata
+from core.eventlog.embedded import KEEP_SECONDS
+from core.eventlog.kafka_member import Pace
 from core.metrics import Metrics
 from core.settings import (
     AgentSettings,
@@ -31,9 +35,13 @@ from core.settings import (
     parse,
 )
 from core.settings_sources import ENV_PREFIX
+from ingest.callback import LARGEST_BODY, MOST_IN_HAND
+from ingest.server import KEEP_ALIVE_SECONDS, MOST_CONNECTIONS, RECEIVE_SECONDS
 from wecom.errcodes import class_of
 from wecom.errors import RequestRefused
 from wecom_crm.cli import app
+from wecom_crm.serve import LOG_FILE, PARKED_FILE
+from wecom_crm.topics import KEPT_DAYS
 
 ROOT = Path(__file__).parents[2]
 OURS = ("wecom", "core", "ingest", "sync", "sidebar", "migrations", "wecom_crm")
@@ -351,3 +359,34 @@ def test_nothing_names_a_folder_beside_the_project() -> None:
 def test_every_page_that_the_code_names_exists() -> None:
     named = {name for path in SOURCES for name in re.findall(r"\bdocs/[\w./-]+\.md", text_of(path))}
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
+
+
+def test_every_variable_of_the_tests_is_described_and_no_other() -> None:
+    described = set(rows(section(text_of(ROOT / "CONTRIBUTING.md"), "## Kinds of tests")))
+    sources = [path for path in FILES if path.suffix == ".py" and path.relative_to(ROOT).parts[0] == "tests"]
+    named = {name for path in sources for name in re.findall(r"\bWECOM_CRM_TEST_[A-Z]+(?:_[A-Z]+)*", text_of(path))}
+    assert {name for name in described if name.startswith("WECOM_CRM_")} == named
+
+
+def test_limits_that_pages_name_are_the_codes() -> None:
+    architecture = text_of(ROOT / "docs" / "architecture.md")
+    proxy, production = (
+        text_of(ROOT / "docs" / "how-to" / name) for name in ("run-behind-a-proxy.md", "run-in-production.md")
+    )
+    for page in (architecture, proxy):
+        assert f"{LARGEST_BODY // 1024} KiB" in page
+        assert f"{MOST_CONNECTIONS:,} connections" in page
+        assert f"within {math.ceil(RECEIVE_SECONDS)} s" in page
+    assert f"{MOST_IN_HAND:,} requests" in architecture
+    assert f"client_max_body_size {LARGEST_BODY // 1024}k;" in proxy
+    assert f"idle for {KEEP_ALIVE_SECONDS:.0f} s" in proxy
+    assert f"| one statement | {STATEMENT_SECONDS:.0f} s | {STATEMENT_SECONDS:.0f} s |" in production
+    assert f"others get its partitions after {Pace().session:.0f} s" in architecture
+    assert f"{KEPT_DAYS} days" in production
+    assert f"{int(KEEP_SECONDS) // 86_400} days" in production
+
+
+def test_files_that_the_service_makes_are_described() -> None:
+    described = set(rows(section(text_of(REFERENCE / "operations.md"), "## Files in `data_dir`")))
+    assert {LOG_FILE, f"{LOG_FILE}.lock", PARKED_FILE, "crm.db"} <= described
+    assert any(name.startswith(f"{LOG_FILE}.damaged-") for name in described)
