@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, case, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.engine import Database, is_transient
@@ -34,6 +34,8 @@ _log = get_logger(__name__)
 BATCH = 500
 # Nothing is missed by it: a record wakes the reader. It bounds how long stopping waits for an idle reader.
 IDLE = 0.25
+# Brokers are asked for it, and each batch would wait for their answer.
+MEASURED_EVERY = 0.5
 Decode = Callable[[Record], Envelope]
 
 
@@ -111,6 +113,7 @@ class Applier:
         self._health = health
         self._applied = applied
         self._waiting_since: int | None = None
+        self._measured_at = -MEASURED_EVERY
         metrics.log_oldest_seconds.labels("sync").set_function(self._oldest_seconds)
         self._undecodable = Ceiling(run=1000)
         self._failing = Ceiling(run=100, share=0.1)
@@ -147,6 +150,10 @@ class Applier:
 
     async def _measure(self, reader: Reader) -> None:
         self._health.turned()
+        now = asyncio.get_running_loop().time()
+        if now < self._measured_at + MEASURED_EVERY:
+            return
+        self._measured_at = now
         lag = await reader.lag()
         for partition, records in lag.items():
             self._metrics.log_lag.labels("sync", str(partition)).set(records)
@@ -232,26 +239,37 @@ class Applier:
 
     async def _move(self, conn: AsyncConnection, log_id: str, batch: Batch, now: datetime) -> None:
         """Set the position behind the batch; raises ``PartitionLost`` if it does not stand where the batch began."""
-        await self._update_position(conn, log_id, {key: (s.begin, s.end) for key, s in batch.spans.items()}, now)
+        await self._hold(conn, log_id, batch, now)
+        t = log_position.c
+        behind = {number: literal(span.end, t.position.type) for number, span in sorted(batch.spans.items())}
+        here = and_(t.log_id == log_id, t.partition.in_(sorted(batch.spans)))
+        ends = case(behind, value=t.partition)
+        await conn.execute(update(log_position).where(here).values(position=ends, updated_at=now))
 
     async def _hold(self, conn: AsyncConnection, log_id: str, batch: Batch, now: datetime) -> None:
-        """Leave the position where the batch began and lock it there; raises ``PartitionLost`` likewise."""
-        await self._update_position(conn, log_id, {key: (s.begin, s.begin) for key, s in batch.spans.items()}, now)
+        """Leave the position where the batch began and lock it there; raises ``PartitionLost`` likewise.
 
-    async def _update_position(
-        self, conn: AsyncConnection, log_id: str, spans: Mapping[int, tuple[int, int]], now: datetime
-    ) -> None:
+        All partitions at once, in their order: each statement is a wait for the server, in every batch.
+        """
+        stands = await self._locked(conn, log_id, sorted(batch.spans))
+        new = [number for number in sorted(batch.spans) if number not in stands]
+        if new:
+            begins = [
+                {"log_id": log_id, "partition": number, "position": batch.spans[number].begin, "updated_at": now}
+                for number in new
+            ]
+            await conn.execute(insert_ignore(self._database.dialect, log_position), begins)
+            stands |= await self._locked(conn, log_id, new)
+        for number, span in sorted(batch.spans.items()):
+            if stands.get(number) != span.begin:
+                raise PartitionLost(f"partition {number} is no longer at {span.begin}")
+
+    async def _locked(self, conn: AsyncConnection, log_id: str, partitions: Sequence[int]) -> dict[int, int]:
         t = log_position.c
-        for partition, (begin, end) in sorted(spans.items()):
-            start = {"log_id": log_id, "partition": partition, "position": begin, "updated_at": now}
-            await conn.execute(insert_ignore(self._database.dialect, log_position), [start])
-            moved = await conn.execute(
-                update(log_position)
-                .where(t.log_id == log_id, t.partition == partition, t.position == begin)
-                .values(position=end, updated_at=now)
-            )
-            if moved.rowcount != 1:
-                raise PartitionLost(f"partition {partition} is no longer at {begin}")
+        rows = select(t.partition, t.position).where(t.log_id == log_id, t.partition.in_(partitions))
+        if self._database.dialect != "sqlite":
+            rows = rows.order_by(t.partition).with_for_update()
+        return {row.partition: row.position for row in await conn.execute(rows)}
 
     async def _write(self, conn: AsyncConnection, items: Sequence[Item], now: datetime) -> None:
         dialect = self._database.dialect

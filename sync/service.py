@@ -6,7 +6,9 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
 
 from core.db.engine import Database
 from core.db.tables import corp
@@ -21,6 +23,8 @@ from sync.gauges import keep_measuring
 from sync.pending import release_all
 from sync.refresh import CorpRefresher
 from wecom.client import WeComClient
+
+T = TypeVar("T")
 
 GROUP = "crm-sync"
 """Who reads ingest's own log in the embedded mode."""
@@ -87,10 +91,12 @@ class SyncService:
             await conn.execute(statement, sorted(rows, key=lambda row: row["corpid"]))
             if self._alone:
                 await release_all(conn)
-        async with (
-            self._log.reader(self._group, DatabasePositions(self._database)) as reader,
-            asyncio.TaskGroup() as tasks,
-        ):
+        async with AsyncExitStack() as stack:
+            joining = stack.enter_async_context(self._log.reader(self._group, DatabasePositions(self._database)))
+            reader = await _unless_stopping(joining, stopping)
+            if reader is None:
+                return
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
             for corpid, refresher in self._refreshers.items():
                 tasks.create_task(refresher.run(stopping), name=f"refresh:{corpid}")
             tasks.create_task(self._applier.run(reader, stopping), name="apply")
@@ -106,3 +112,16 @@ class SyncService:
         for corpid in corpids:
             if corpid in self._refreshers:
                 self._refreshers[corpid].wake()
+
+
+async def _unless_stopping(work: Coroutine[Any, Any, T], stopping: asyncio.Event) -> T | None:
+    """Its result; None, and it is cancelled, if stopping comes first: a log that is away is waited for."""
+    working = asyncio.create_task(work, name="join")
+    stop = asyncio.create_task(stopping.wait(), name="join-stop")
+    try:
+        await asyncio.wait({working, stop}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        working.cancel()
+        stop.cancel()
+        await asyncio.gather(working, stop, return_exceptions=True)

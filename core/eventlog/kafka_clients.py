@@ -14,6 +14,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 _MORE = 1.0
+_FAILS_WITHIN = 0.2
 
 
 async def stop_producer(producer: Any, seconds: float) -> None:
@@ -27,8 +28,8 @@ async def stop_producer(producer: Any, seconds: float) -> None:
     await _close(producer.client)
 
 
-async def stop_consumer(consumer: Any, seconds: float) -> None:
-    """Stop it, leaving its group if that can be said in time."""
+async def stop_consumer(consumer: Any, seconds: float, calls: Iterable[asyncio.Task[Any]] = ()) -> None:
+    """Stop it, leaving its group if that can be said in time. ``calls`` of it that are under way end with it."""
     await _stop(consumer, seconds)
     coordinator, fetcher = consumer._coordinator, consumer._fetcher
     if coordinator is not None:
@@ -37,6 +38,10 @@ async def stop_consumer(consumer: Any, seconds: float) -> None:
     if fetcher is not None:
         await _end([fetcher._fetch_task, *fetcher._pending_tasks])
     await _close(consumer._client)
+    if left := set(calls):
+        # Without a connection they fail; only what still hangs then is cancelled.
+        await asyncio.wait(left, timeout=_FAILS_WITHIN)
+        await _end(left)
 
 
 def ask_for_metadata(client: Any) -> None:

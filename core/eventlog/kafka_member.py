@@ -101,6 +101,7 @@ class Member:
         self._changed = asyncio.Event()
         self._broken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._committing: set[asyncio.Task[None]] = set()
         self.assignment: Assignment | None = None
         self.leaving = False
         """Partitions are about to go: what is in hand may be finished, nothing more is read."""
@@ -192,12 +193,22 @@ class Member:
         consumer = self._consumer
         if consumer is None:
             return False
+        # One at a time: none is given up before its consumer is, and while a broker hangs they would pile up.
+        if self._committing and (await asyncio.wait(self._committing, timeout=_BOUND))[1]:
+            return False
+        wanted = {TopicPartition(self._log.topic, number): end for number, end in offsets.items()}
+        # Not to be cancelled: the request inside would go on, and nobody would hear of its failure.
+        committing = asyncio.create_task(consumer.commit(wanted), name="kafka-commit-offsets")
+        self._committing.add(committing)
+        committing.add_done_callback(self._committing.discard)
+        done, _ = await asyncio.wait({committing}, timeout=_BOUND)
+        if not done:
+            return False
         try:
-            async with asyncio.timeout(_BOUND):
-                await consumer.commit({TopicPartition(self._log.topic, number): end for number, end in offsets.items()})
+            committing.result()
         except (CommitFailedError, IllegalStateError) as error:
             raise PartitionLost(f"group {self._group} has given its partitions to others") from error
-        except (KafkaError, TimeoutError):
+        except KafkaError:
             return False
         return True
 
@@ -240,7 +251,7 @@ class Member:
             finally:
                 self._consumer = None
                 self._gone()
-                await stop_consumer(consumer, 0.2 if self._log.away else _BOUND)
+                await stop_consumer(consumer, 0.2 if self._log.away else _BOUND, self._committing)
             await asyncio.sleep(_PAUSE)
 
     # Called by the group's coordination, which stands still meanwhile: nothing in here may wait for the consumer.

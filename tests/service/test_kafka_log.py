@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -190,12 +191,17 @@ async def test_retention_that_overtakes_a_reader_is_a_gap_also_when_nothing_is_l
 
 async def test_a_position_beyond_the_end_is_told_and_not_skipped(kafka: str, topic: str) -> None:
     await create_topic(kafka, topic, partitions=1)
-    async with KafkaLog(kafka_settings(kafka, topic), pace=QUICK) as log:
+    health = Health().component("kafka")
+    pace = replace(QUICK, beyond=2.0)
+    async with KafkaLog(kafka_settings(kafka, topic), pace=pace, health=health) as log:
         await log.identified(10)
         await fill(log, 10)
         async with log.reader(GROUP, FixedPositions({0: 15})) as reader:
+            task = asyncio.create_task(reading(reader))
+            # Sync is started again and again after it: readiness must not be green in between.
+            await until(lambda: "ends before what was applied" in health.reason)
             with pytest.raises(PositionBeyondLog, match="ends at 10, but everything before 15 was applied"):
-                await asyncio.wait_for(reading(reader), 10)
+                await asyncio.wait_for(task, 10)
 
 
 async def test_partitions_that_are_added_later_are_read_from_their_beginning(log: KafkaLog, kafka: str) -> None:

@@ -96,21 +96,23 @@ class Premises:
         done = await self.run("migrate")
         assert done.status == 0, done
 
-    def service(self, services: str = "all") -> ServiceProcess:
-        """``wecom-crm serve``, not started."""
+    def service(self, services: str = "all", environ: Mapping[str, str] | None = None) -> ServiceProcess:
+        """``wecom-crm serve``, not started, with ``environ`` on top of the minimal environment."""
         return ServiceProcess(
             self.config,
             self.admin_port,
             command=self.installed.command,
             services=services,
-            environ=self.installed.environ,
+            environ=self.installed.environ | dict(environ or {}),
             folder=self.folder,
         )
 
     @asynccontextmanager
-    async def serving(self, services: str = "all", *, ready: bool = True) -> AsyncIterator[ServiceProcess]:
+    async def serving(
+        self, services: str = "all", *, ready: bool = True, environ: Mapping[str, str] | None = None
+    ) -> AsyncIterator[ServiceProcess]:
         """The service runs in the block, or at its beginning; what fails there shows the end of its log."""
-        service = self.service(services)
+        service = self.service(services, environ)
         try:
             await (service.start() if ready else service.launch())
             yield service
