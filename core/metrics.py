@@ -81,7 +81,12 @@ class Metrics:
             "log_append_seconds", "Time until an append was durable, waiting for its group included", _APPEND_BUCKETS
         )
         self.log_bytes = self._gauge("log_bytes", "Size of the event log on disk")
-        self.log_lag = self._gauge("log_lag", "Records in the event log that are not applied yet", "group", "partition")
+        self.log_lag = self._gauge(
+            "log_lag",
+            "Records not yet applied (sync) or published (relay)",
+            "group",
+            "partition",
+        )
         self.log_oldest_seconds = self._gauge(
             "log_oldest_seconds", "Age of the oldest record that is not applied yet", "group"
         )

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from core.envelope import encode, interpret
 from core.eventlog.base import Batch, EventLog, LogUnavailable, Reader, Record, RecordRefused
+from core.eventlog.embedded import EmbeddedLog
 from core.health import Component
 from core.logs import get_logger
 from core.metrics import Metrics
@@ -59,7 +60,9 @@ class StartAt:
 class Relay:
     """Publishes deliveries. One per delivery log."""
 
-    def __init__(self, source: EventLog, target: EventLog, metrics: Metrics, health: Component, parked: Path) -> None:
+    def __init__(
+        self, source: EmbeddedLog, target: EventLog, metrics: Metrics, health: Component, parked: Path
+    ) -> None:
         """``target`` should wait for brokers that are away rather than fail. What it refuses for good is written to
         the file ``parked``, one JSON document per line."""
         self._source = source
@@ -99,7 +102,10 @@ class Relay:
         Stopping cuts it short.
         """
         before = self.published
-        async with self._source.reader(GROUP, StartAt(position)) as reader:
+        oldest, reported = await self._source.kept(GROUP)
+        # What was never published is the relay's own to publish, and must not be passed over.
+        start = max(oldest, min(position, reported))
+        async with self._source.reader(GROUP, StartAt(start)) as reader:
             missing = sum((await reader.lag()).values())
             while missing > 0 and (batch := await reader.read(BATCH, IDLE)):
                 if not await self._relay(batch, stopping):

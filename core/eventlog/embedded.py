@@ -21,7 +21,17 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from core.eventlog.base import Batch, Gap, LogOwned, LogUnavailable, Positions, Record, Span
-from core.eventlog.embedded_file import PARTITION, FileDamaged, LogFile, Row, create, is_damage, record_of
+from core.eventlog.embedded_file import (
+    PARTITION,
+    FileDamaged,
+    LogFile,
+    Row,
+    create,
+    create_folder,
+    is_damage,
+    record_of,
+)
+from core.eventlog.embedded_rescue import finish_rescue
 from core.eventlog.embedded_writer import Append, Limits, Writer
 from core.metrics import Metrics
 
@@ -68,11 +78,13 @@ class EmbeddedLog:
         since the epoch.
         """
         try:
-            create(path)
+            create_folder(path)
             lock = _own(path)
         except OSError as error:
             raise LogUnavailable(f"{path}: {error.strerror}") from error
         try:
+            finish_rescue(path)
+            create(path)
             return cls(path, lock, Limits(max_bytes, keep_seconds, clock), metrics or Metrics())
         except BaseException as error:
             os.close(lock)
@@ -128,6 +140,10 @@ class EmbeddedLog:
         if position is None:
             position = await self.read(LogFile.oldest_position)
         return self._next - position
+
+    async def kept(self, group: str) -> tuple[int, int]:
+        """The oldest position kept, and the next one that the group has not reported."""
+        return await self.command(partial(self._writer.kept, group))
 
     async def reconciliation_wanted(self) -> bool:
         """Whether events were lost here, so that only a comparison with the platform can tell what they said."""

@@ -42,9 +42,13 @@ class FileDamaged(Exception):
     """The file is not readable as a log; what can be saved has to be moved to a new one."""
 
 
-def create(path: Path) -> None:
-    """Make the folder and the file, readable by nobody else, whatever the umask."""
+def create_folder(path: Path) -> None:
+    """Make the folder of the file, for nobody else."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def create(path: Path) -> None:
+    """Make the file, readable by nobody else, whatever the umask."""
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     path.chmod(0o600)
 

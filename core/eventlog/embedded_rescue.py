@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from core.eventlog.embedded_file import Draft, LogFile, create, record_of
+from core.eventlog.base import LogUnavailable
+from core.eventlog.embedded_file import Draft, FileDamaged, LogFile, create, record_of
 
 _CHUNK = 200
+_COMPLETE = "rescue_complete"
 _COLUMNS = 6
 # The highest position may itself be damaged; this many are looked for at the most.
 _MOST = 20_000_000
@@ -18,25 +20,68 @@ _MOST = 20_000_000
 def replace_damaged(path: Path, now: datetime | None = None) -> tuple[Path, int]:
     """Move a damaged file aside and save its unread records into a new one with an identity of its own.
 
-    Returns where the damaged file is now and how many records were saved.
+    Returns where the damaged file is now and how many records were saved. The new file is complete before the old one
+    is touched, so whatever breaks in on this leaves the old one to be rescued again, or the new one to be used.
     """
-    moment = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%S%f")
-    aside = path.with_name(f"{path.name}.damaged-{moment}")
+    fresh = _fresh(path)
+    _remove(fresh)
+    create(fresh)
+    file = LogFile(fresh)
+    saved = 0
+    try:
+        file.set_meta("reconciliation_wanted", "1")
+        for drafts in _readable(path):
+            file.append(file.next_position(), drafts)
+            saved += len(drafts)
+        file.set_meta(_COMPLETE, "1")
+    finally:
+        file.close()
+    return _swap(path, now or datetime.now(UTC)), saved
+
+
+def finish_rescue(path: Path) -> None:
+    """At the start: put a new file into place whose rescue was broken off after it was complete.
+
+    A half-made one is removed: then the old one is still there to be rescued.
+    """
+    fresh = _fresh(path)
+    if not fresh.exists():
+        return
+    if _is_complete(fresh):
+        _swap(path, datetime.now(UTC))
+    else:
+        _remove(fresh)
+
+
+def _swap(path: Path, now: datetime) -> Path:
+    """Put the new file into the old one's place; returns where the old one is now."""
+    aside = path.with_name(f"{path.name}.damaged-{now.strftime('%Y%m%dT%H%M%S%f')}")
     for suffix in ("", "-wal", "-shm"):
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(aside.with_name(aside.name + suffix))
-    create(path)
-    file = LogFile(path)
-    saved = 0
+    _fresh(path).rename(path)
+    return aside
+
+
+def _fresh(path: Path) -> Path:
+    return path.with_name(path.name + ".rescued")
+
+
+def _is_complete(fresh: Path) -> bool:
     try:
-        for drafts in _readable(aside):
-            file.append(file.next_position(), drafts)
-            saved += len(drafts)
-        file.set_meta("reconciliation_wanted", "1")
+        file = LogFile(fresh)
+    except (sqlite3.Error, FileDamaged, LogUnavailable):
+        return False
+    try:
+        return file.meta(_COMPLETE) == "1"
     finally:
         file.close()
-    return aside, saved
+
+
+def _remove(fresh: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        fresh.with_name(fresh.name + suffix).unlink(missing_ok=True)
 
 
 def _readable(path: Path) -> Iterator[list[Draft]]:

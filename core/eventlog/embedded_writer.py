@@ -84,6 +84,8 @@ class Writer:
         self._closing = False
         self._headers: dict[tuple[tuple[str, str], ...], str] = {}
         self._group: str | None = None
+        self._standing: int | None = None
+        """Where the reader of the group is now: behind what was reported, if a database was put back."""
         self._retained_at = 0.0
         self.commits = 0
         """Transactions that made records durable."""
@@ -157,6 +159,12 @@ class Writer:
         self._group = group
         return self._file.group_position(group)
 
+    def kept(self, group: str) -> tuple[int, int]:
+        """The oldest position kept, and the next one that the group has not reported."""
+        oldest = self._file.oldest_position()
+        reported = self._file.group_position(group)
+        return oldest, oldest if reported is None else max(oldest, reported)
+
     def stand(self, group: str, position: int) -> None:
         """The group reads from here on; a position that was not given yet means that an old copy was put back."""
         if position > self._next:
@@ -165,10 +173,12 @@ class Writer:
             self._file.set_meta("reconciliation_wanted", "1")
             self._next = position
             self._loop.call_soon_threadsafe(self._told_written, (), position, None)
+        self._standing = position
         self._file.move_group(group, position)
 
     def report(self, group: str, position: int) -> None:
         """Everything below ``position`` took effect; now and then remove what is old."""
+        self._standing = position
         self._file.move_group(group, position)
         now = time.monotonic()
         if now - self._retained_at >= _RETAIN_EVERY:
@@ -244,9 +254,9 @@ class Writer:
         self._loop.call_soon_threadsafe(tell)
 
     def _write(self, group: Sequence[Append]) -> None:
-        drafts: list[Draft] = [(item.key, item.value, self._encoded(item.headers), item.at) for item in group]
         error: LogUnavailable | None = None
         try:
+            drafts: list[Draft] = [(item.key, item.value, self._encoded(item.headers), item.at) for item in group]
             self._make_room(drafts)
             try:
                 self._file.append(self._next, drafts)
@@ -261,7 +271,7 @@ class Writer:
             error = full
         except Exception as failure:
             # Whatever it was, the callers must hear of it, and the next group gets a try of its own.
-            _log.error("log.unavailable", error=type(failure).__name__, records=len(drafts))
+            _log.error("log.unavailable", error=type(failure).__name__, records=len(group))
             error = LogUnavailable(f"the event log can't be written: {failure}")
             self._reopen()
         self._loop.call_soon_threadsafe(self._told_written, group, self._next, error)
@@ -299,6 +309,8 @@ class Writer:
         below = self._file.group_position(group) if group is not None else None
         if below is None:
             return 0
+        if self._standing is not None:
+            below = min(below, self._standing)
         before = 2**62 if everything else int((self._limits.clock() - self._limits.keep_seconds) * 1000)
         return self._file.remove(below, before, _REMOVED_AT_ONCE)
 
@@ -306,14 +318,18 @@ class Writer:
         """After a failed write: a connection whose fsync failed must not be believed again."""
         try:
             file = LogFile(self._path)
-        except (sqlite3.Error, LogUnavailable, OSError):
-            return
         except FileDamaged:
-            self._replace()
-            return
-        self._file.close()
-        self._file = file
-        self._next = file.next_position()
+            try:
+                self._replace()
+            except Exception as error:
+                # No room for the new file, say. The thread lives on: the next write tries again.
+                _log.error("log.not_replaced", error=type(error).__name__)
+        except Exception as error:
+            _log.error("log.not_reopened", error=type(error).__name__)
+        else:
+            self._file.close()
+            self._file = file
+            self._next = file.next_position()
 
     def _replace(self) -> None:
         self._file.close()

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
-from tests.support.browsing import Watched, browser, chromium, watched
+from tests.support.browsing import Watched, browser, chromium, leaks, watched
 from tests.support.servers.software import Unavailable
 from tests.support.stage import Stage, staged
 
@@ -56,5 +56,6 @@ async def eyes(chrome: Browser, stage: Stage, request: pytest.FixtureRequest) ->
         yield eyes
     unexpected = [one for one in eyes.complaints if not any(part in one for part in accepted)]
     assert unexpected == []
-    secrets = [secret.encode() for secret in stage.secrets()]
-    assert [url for url, body in eyes.bodies if any(secret in body for secret in secrets)] == []
+    secrets = stage.secrets()
+    assert stage.sent, "nothing was looked into"
+    assert leaks([*eyes.bodies, *stage.sent], secrets) == []

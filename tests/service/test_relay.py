@@ -395,6 +395,29 @@ async def test_publishing_again_from_a_position(tmp_path: Path, kafka: str, topi
     assert [number_of(record) for record in records] == [0, 1, 2, 3, 4, 5, 3, 4, 5]
 
 
+@pytest.mark.parametrize("position", [1, 4, 6, 10**12])
+async def test_publishing_again_passes_over_nothing_that_was_never_published(
+    tmp_path: Path, kafka: str, topic: str, position: int
+) -> None:
+    await create_topic(kafka, topic, partitions=1)
+    async with running(tmp_path, kafka, topic) as rig:
+        await rig.deliver(*(edit(number) for number in range(3)))
+        await until(lambda: rig.relay.published == 3)
+    async with (
+        await EmbeddedLog.open(tmp_path / "ingest-log.sqlite") as deliveries,
+        KafkaLog(kafka_settings(kafka, topic), pace=QUICK) as log,
+    ):
+        for number in range(3, 6):
+            await deliveries.append("ww1", edit(number), {"callback": "contacts"})
+        relay = Relay(deliveries, log, Metrics(), Health().component("relay"), tmp_path / "parked")
+        await relay.publish_again(position, asyncio.Event())
+        assert await deliveries.lag("relay") == 0
+        assert deliveries.next_position == 7
+        async with log.reader("spectator", FixedPositions()) as reader:
+            records = await read_all(reader, 3 + relay.published)
+    assert {number_of(record) for record in records} == set(range(6))
+
+
 async def test_a_running_relay_publishes_again_and_goes_on(tmp_path: Path, kafka: str, topic: str) -> None:
     await create_topic(kafka, topic, partitions=1)
     async with running(tmp_path, kafka, topic) as rig:

@@ -6,10 +6,11 @@ program that WECOM_CRM_TEST_CHROMIUM names.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,6 +125,18 @@ class Watched:
     def said(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
             self.complaints.append(f"console: {message.text}")
+
+
+def leaks(sent: Iterable[tuple[str, bytes]], secrets: Iterable[str]) -> list[str]:
+    """Where one of the secrets stands in an answer, compressed ones included."""
+    wanted = [secret.encode() for secret in secrets]
+    found = []
+    for place, answer in sent:
+        head, _, body = answer.partition(b"\n")
+        plain = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
+        if any(secret in part for secret in wanted for part in (head, plain)):
+            found.append(place)
+    return found
 
 
 @asynccontextmanager

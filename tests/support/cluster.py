@@ -268,7 +268,13 @@ class Cluster:
     async def check(self, records: Sequence[Published]) -> Report:
         """Nothing acknowledged is missing, in the topic, in the ledger or in the tables, and nothing is there twice."""
         assert {record.event for record in records} == self.acknowledged()
+        assert self.errors() == []
         return await self.check_tables()
+
+    def errors(self) -> list[str]:
+        """What the processes logged as errors."""
+        logs = [path.read_text(encoding="utf-8") for path in sorted(self.premises.folder.glob("*.log"))]
+        return [line for log in logs for line in log.splitlines() if '"level": "error"' in line]
 
     async def check_tables(self) -> Report:
         """The same without the topic."""

@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from sqlalchemy import func, select
@@ -57,6 +57,8 @@ class Stage:
     simulator: Simulator
     settings: Settings
     database: Database
+    sent: list[tuple[str, bytes]] = field(default_factory=list)
+    """Path, and headers with body, of every answer of the product, as it left: compressed where it was."""
 
     @property
     def url(self) -> str:
@@ -143,7 +145,8 @@ async def staged(folder: Path, **service: object) -> AsyncIterator[Stage]:
         log = await EmbeddedLog.open(folder / "log.sqlite")
         stack.push_async_callback(log.close)
         sync = SyncService(settings, database, log, client, health, metrics)
-        app = web.Application(client_max_size=LARGEST_BODY)
+        sent: list[tuple[str, bytes]] = []
+        app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_recording(sent)])
         callbacks.add_routes(app, KeyRing.from_settings(settings), log, metrics, health.component("ingest"))
         pages.add_routes(app, settings, database, client, metrics, health, wake=sync.wake)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -154,13 +157,25 @@ async def staged(folder: Path, **service: object) -> AsyncIterator[Stage]:
         stopping = asyncio.Event()
         running = asyncio.create_task(sync.run(stopping), name="sync")
         try:
-            ready = Stage(simulator, settings, database)
+            ready = Stage(simulator, settings, database, sent)
             await ready.push(*_populate(world))
             await ready.until_read(6)
             yield ready
         finally:
             stopping.set()
             await running
+
+
+def _recording(sent: list[tuple[str, bytes]]) -> Any:
+    @web.middleware
+    async def record(request: web.Request, handler: Any) -> web.StreamResponse:
+        response: web.StreamResponse = await handler(request)
+        body = response.body if isinstance(response, web.Response) else None
+        assert body is None or isinstance(body, bytes), "a body that can not be looked into"
+        sent.append((request.path, repr(sorted(response.headers.items())).encode() + b"\n" + (body or b"")))
+        return response
+
+    return record
 
 
 def _service(simulator: Simulator, folder: Path) -> dict[str, object]:
