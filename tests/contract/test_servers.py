@@ -74,6 +74,8 @@ import signal, sys
 from tests.support.servers.janitor import watched_folder
 from tests.support.servers.{module} import {server}
 
+# A shell's background job is started with SIGINT ignored, and hands that on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with watched_folder() as folder:
     server = {server}(folder, durable=False)
     server.start()
@@ -97,7 +99,8 @@ async def test_nothing_is_left_of_a_run_that_is_cut_short(server: type, how: sig
     left = [Path("/proc", pid), Path(folder)]
     assert [path.exists() for path in left] == [True, True]
     run.send_signal(how)
-    await run.wait()
+    async with asyncio.timeout(30):
+        await run.wait()
     await until(lambda: [path.exists() for path in left] == [False, False])
 
 
