@@ -260,19 +260,24 @@ class KafkaReader:
         return Batch(records, spans, gaps)
 
     def _look_for_stall(self) -> None:
-        """Records are there, brokers answer, and nothing comes: then the consumer is no good any more."""
+        """Brokers answer, and still nothing comes: then the consumer is no good any more.
+
+        Either records are there, or no partitions come, not even none: rebalances end long before that.
+        """
+        joined = self._member.assignment is not None
         waiting = any(self._ends.get(number, 0) > self._next.get(number, 0) for number in self.partitions)
+        patience = self._pace.stall if joined else max(self._pace.stall, 2 * self._pace.session)
         if self._log.away:
             self._stalled_since = None
         elif not self._member.alive():
             self._member.rejoin("fetching ended")
-        elif not waiting:
+        elif joined and not waiting:
             self._stalled_since = None
         elif self._stalled_since is None:
             self._stalled_since = self._loop.time()
-        elif self._loop.time() - self._stalled_since > self._pace.stall:
+        elif self._loop.time() - self._stalled_since > patience:
             self._stalled_since = None
-            self._member.rejoin("no progress")
+            self._member.rejoin("no progress" if joined else "no partitions")
 
     async def _nap(self, deadline: float) -> None:
         await asyncio.sleep(max(0.0, min(_PAUSE, deadline - self._loop.time())))

@@ -36,7 +36,7 @@ async def client_page_of_zhangsan(eyes: Watched) -> Page:
 @pytest.mark.context(viewport={"width": 1280, "height": 800})
 async def test_another_account_sees_nothing_of_the_one_before(eyes: Watched) -> None:
     page = await client_page_of_zhangsan(eyes)
-    await eyes.forbid(page, *OF_ZHANGSAN)
+    await eyes.forbid(page, *OF_ZHANGSAN, open_ones=False)
     await change_account(page, TEA, "LiSi")
     await page.evaluate("customer => simulatorClient.switchChat(customer)", BOB)
     await shown_in_frame(page, "Bob-for-LiSi-of-Tea")
@@ -45,12 +45,12 @@ async def test_another_account_sees_nothing_of_the_one_before(eyes: Watched) -> 
 @pytest.mark.context(viewport={"width": 1280, "height": 800})
 async def test_the_same_employee_of_another_corp_sees_that_corps_customer(eyes: Watched) -> None:
     page = await client_page_of_zhangsan(eyes)
-    await eyes.forbid(page, *OF_ZHANGSAN)
+    await eyes.forbid(page, *OF_ZHANGSAN, open_ones=False)
     await change_account(page, BOOKS, "ZhangSan")
     # The same external_userid, the same userid.
     await page.evaluate("customer => simulatorClient.switchChat(customer)", ANNA)
     await shown_in_frame(page, "Anna-for-ZhangSan-of-Books")
-    await eyes.forbid(page, "Anna-for-ZhangSan-of-Books")
+    await eyes.forbid(page, "Anna-for-ZhangSan-of-Books", open_ones=False)
     await change_account(page, TEA, "LiSi")
     await page.evaluate("customer => simulatorClient.switchChat(customer)", BOB)
     await shown_in_frame(page, "Bob-for-LiSi-of-Tea")
@@ -61,7 +61,7 @@ async def test_the_same_employee_of_another_corp_sees_that_corps_customer(eyes: 
 @pytest.mark.parametrize("corpid", [TEA, BOOKS])
 async def test_a_login_that_fails_in_between_shows_nobody(eyes: Watched, stage: Stage, corpid: str) -> None:
     page = await client_page_of_zhangsan(eyes)
-    await eyes.forbid(page, *OF_ZHANGSAN)
+    await eyes.forbid(page, *OF_ZHANGSAN, open_ones=False)
     # Each opening tries twice.
     stage.simulator.oauth.fail_next(40029, 4)
     await change_account(page, corpid, "LiSi")

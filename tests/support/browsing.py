@@ -43,9 +43,10 @@ _WATCH = """
   if (location.pathname.startsWith('/simulator/client')) return;
   const look = () => {
     const html = document.documentElement ? document.documentElement.outerHTML : '';
-    let forbidden = [];
-    try { forbidden = window.top.forbidden || []; } catch (error) { return; }
-    for (const text of forbidden) if (html.includes(text)) tell('forbidden', text);
+    let forbidden = null;
+    try { forbidden = window.top.forbidden; } catch (error) { return; }
+    if (!forbidden || performance.timeOrigin < forbidden.since) return;
+    for (const text of forbidden.texts) if (html.includes(text)) tell('forbidden', text);
   };
   const everything = { subtree: true, childList: true, characterData: true, attributes: true };
   new MutationObserver(look).observe(document, everything);
@@ -101,9 +102,14 @@ class Watched:
         await page.goto(f"{self.stage.url}/simulator/client{query}")
         return page
 
-    async def forbid(self, page: Page, *texts: str) -> None:
-        """From now on these may be in no document of a sidebar in this window."""
-        await page.evaluate("texts => { window.forbidden = texts }", list(texts))
+    async def forbid(self, page: Page, *texts: str, open_ones: bool = True) -> None:
+        """From now on these may be in no document of a sidebar in this window.
+
+        Without ``open_ones`` in none that is opened from now on: the one of the account that is about to be left shows
+        its own customer until it is left.
+        """
+        since = "0" if open_ones else "performance.timeOrigin + performance.now()"
+        await page.evaluate(f"texts => {{ window.forbidden = {{ texts, since: {since} }} }}", list(texts))
 
     async def settle(self) -> None:
         """Read what came in last."""
