@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Started as a script, not only with -m.
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.ingest import RESULTS, Failed, machine  # noqa: E402
+from benchmarks.slices import Failed, conditions, keep, machine  # noqa: E402
 from benchmarks.sync_naive import BareWay, naive_loop  # noqa: E402
 from benchmarks.sync_rig import CORP, CUSTOMERS, TOPIC, Rig, assigned_at, rig_in  # noqa: E402
 from core.envelope import decode, interpret  # noqa: E402
@@ -236,7 +236,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {"machine": facts, "load_average_after": os.getloadavg(), "rounds": rounds, "slices": slices}
 
 
-def report(result: dict[str, Any]) -> str:
+def report(result: dict[str, Any]) -> list[str]:
     """The result in words."""
     rounds, slices = result["rounds"], result["slices"]
 
@@ -249,11 +249,8 @@ def report(result: dict[str, Any]) -> str:
     read, naive = rate("read_seconds"), rate("naive_seconds")
     ratios = [fast / slow for fast, slow in zip(read, naive, strict=True)]
     calls = [one["calls"] / one["events"] for one in rounds]
-    facts = dict(result["machine"])
-    load_average = ", ".join(f"{value:.2f}" for value in facts.pop("load_average"))
     lines = [
-        ", ".join(f"{name} {value}" for name, value in facts.items()),
-        f"load average before the run: {load_average}",
+        *conditions(result),
         f"{rounds[0]['events']:,} edits of {CUSTOMERS:,} customers, {len(rounds)} rounds: median (least to most)",
         f"  applied per second                {middle(rate('applied_seconds'))}",
         f"  applied and refreshed per second  {middle(read)}",
@@ -267,7 +264,7 @@ def report(result: dict[str, Any]) -> str:
         lines.append(f"  {name:<20}p50 {middle(p50):<30}p99 {middle(p99)}")
     ratios = [one["whole"]["p99"] / one["bare"]["p99"] for one in slices]
     lines.append(f"  ratio at p99        {middle(ratios)}; goal {DELAY_GOAL:g}")
-    return "\n".join(lines)
+    return lines
 
 
 def main() -> int:
@@ -284,11 +281,7 @@ def main() -> int:
     except Failed as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1
-    output = options.output or RESULTS / f"sync-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(result, indent=1) + "\n")
-    print(report(result))
-    print(f"raw figures: {output}")
+    keep(result, "sync", options.output, report(result))
     return 0
 
 

@@ -22,7 +22,7 @@ from aiokafka import AIOKafkaProducer
 from sqlalchemy import make_url
 
 from benchmarks.fake_api import EMPLOYEE
-from benchmarks.ingest import ROOT, Server
+from benchmarks.slices import ROOT, Server
 from core.envelope import encode, interpret
 from tests.support.databases import database_on
 from tests.support.servers.kafka import KafkaServer

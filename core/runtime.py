@@ -155,19 +155,22 @@ class Supervisor:
             if loop.time() - began > STEADY_AFTER:
                 pause = self._first_pause
             part.health.failed(f"{reason}; starts again in {pause:.0f} s at the latest")
-            if await self._stopped_within(pause * random.uniform(0.5, 1.0)):
+            if await stopped_within(self._stopping, pause * random.uniform(0.5, 1.0)):
                 return
             pause = min(pause * 2, LONGEST_PAUSE)
             if self._metrics is not None:
                 self._metrics.component_restarts_total.labels(part.name).inc()
             part.health.waiting("starting again")
 
-    async def _stopped_within(self, seconds: float) -> bool:
-        try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
-            return False
-        return True
+
+async def stopped_within(stopping: asyncio.Event, seconds: float) -> bool:
+    """Wait so long, or until told to stop; returns whether that was it. What every loop does between two rounds."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 def _cancelled_from_outside() -> bool:

@@ -22,6 +22,7 @@ from core.eventlog.embedded import EmbeddedLog
 from core.health import Component
 from core.logs import get_logger
 from core.metrics import Metrics
+from core.runtime import stopped_within
 
 _log = get_logger(__name__)
 
@@ -138,7 +139,7 @@ class Relay:
             if not alone and failure is not None:
                 self._health.waiting(str(failure))
                 _log.warning("relay.waits", reason=str(failure), records=len(items), seconds=pause)
-                await _sleep(pause, stopping)
+                await stopped_within(stopping, pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
         if batch.records and self._health.state != "ok":
             self._health.ok()
@@ -246,11 +247,3 @@ def _append_line(path: Path, line: str) -> None:
         file.write(line.encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
-
-
-async def _sleep(seconds: float, stopping: asyncio.Event) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stopping.wait()
-    except TimeoutError:
-        return

@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from core.logs import get_logger
+from core.runtime import stopped_within
 
 RECEIVE_SECONDS = 9.5
 """Plus up to a twentieth, for what is overdue is looked for twenty times in that time: within 10 s."""
@@ -123,11 +124,7 @@ class Connections:
             limit = loop.time() - self._receive_seconds
             for connection in [connection for connection in self._open if connection.owes_since(limit)]:
                 connection.abort()
-            try:
-                async with asyncio.timeout(self._receive_seconds / _SWEEPS):
-                    await stopping.wait()
-            except TimeoutError:
-                continue
+            await stopped_within(stopping, self._receive_seconds / _SWEEPS)
 
     def abort_incomplete(self) -> None:
         """Abort where the rest of a request is waited for."""

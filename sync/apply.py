@@ -24,6 +24,7 @@ from core.eventlog.base import Batch, PartitionLost, Reader, Record
 from core.health import Component
 from core.logs import get_logger
 from core.metrics import Metrics
+from core.runtime import stopped_within
 from sync.dead_letters import Ceiling, DeadLetter, set_aside
 from sync.facts import Effect, EventUnusable, effect_of, fold
 from sync.pending import want
@@ -140,7 +141,7 @@ class Applier:
                 delay = min(30.0, delay * 2 or 0.5)
                 self._health.waiting(f"database: {type(error).__name__}")
                 _log.warning("apply.waits", error=type(error).__name__, seconds=delay)
-                await _sleep(delay, stopping)
+                await stopped_within(stopping, delay)
                 await self._rewind(reader, stopping)
                 continue
             delay = 0.0
@@ -171,7 +172,7 @@ class Applier:
             except Exception as error:
                 if not is_transient(error):
                     raise
-                await _sleep(1.0, stopping)
+                await stopped_within(stopping, 1.0)
             else:
                 return
 
@@ -345,11 +346,3 @@ def _ledger_row(event: Envelope, effect: Effect, now: datetime) -> dict[str, obj
         "leaves": [list(leaf) for leaf in event.leaves],
         "outcome": "applied" if effect.known else "unknown",
     }
-
-
-async def _sleep(seconds: float, stopping: asyncio.Event) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stopping.wait()
-    except TimeoutError:
-        return

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from core.db.engine import Database, is_transient
 from core.db.tables import pending_read
 from core.metrics import Metrics
+from core.runtime import stopped_within
 
 EVERY = 5.0
 
@@ -36,8 +37,4 @@ async def keep_measuring(database: Database, metrics: Metrics, corpids: Sequence
         except Exception as error:
             if not is_transient(error):
                 raise
-        try:
-            async with asyncio.timeout(EVERY):
-                await stopping.wait()
-        except TimeoutError:
-            continue
+        await stopped_within(stopping, EVERY)

@@ -18,6 +18,7 @@ from core.db.wishes import CUSTOMER
 from core.health import Component
 from core.logs import get_logger
 from core.metrics import Metrics
+from core.runtime import stopped_within
 from sync.pending import Claim, Next, claim, next_due, plan, postpone, release, settle
 from sync.store import Answer, write_answers
 from wecom.client import WeComClient
@@ -94,7 +95,7 @@ class CorpRefresher:
                 else:
                     self._health.failed(f"{name}, trying again")
                     _log.exception("refresh.failed", corpid=self._corpid, error=name)
-                await _wait(stopping, wait)
+                await stopped_within(stopping, wait)
                 continue
             if wait > 0:
                 await self._idle(stopping, wait)
@@ -223,13 +224,13 @@ class CorpRefresher:
             self._health.degraded(f"paused, a human must act: {_words(result.paused)}")
             self._metrics.corp_paused.labels(self._corpid, code).set(1)
             _log.error("corp.paused", corpid=self._corpid, errcode=result.paused.errcode)
-            await _wait(stopping, max(1.0, result.paused.retry_after))
+            await stopped_within(stopping, max(1.0, result.paused.retry_after))
             self._metrics.corp_paused.labels(self._corpid, code).set(0)
             return 0.0
         if result.blocked is not None:
             self._health.degraded(f"blocked by the platform's rate limit: {_words(result.blocked)}")
             _log.warning("corp.blocked", corpid=self._corpid, seconds=result.blocked.retry_after)
-            await _wait(stopping, max(0.5, result.blocked.retry_after))
+            await stopped_within(stopping, max(0.5, result.blocked.retry_after))
             return 0.0
         if result.answers:
             self._health.ok()
@@ -251,11 +252,3 @@ class CorpRefresher:
 def _words(error: ApiError) -> str:
     """For readiness and the row: path and code, not the platform's message, which may quote what we sent."""
     return f"{error.api}: {error.errcode if error.errcode is not None else error.detail}"
-
-
-async def _wait(stopping: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stopping.wait()
-    except TimeoutError:
-        return

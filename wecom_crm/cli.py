@@ -30,7 +30,6 @@ app = typer.Typer(
 topics = typer.Typer(help="The topic of the events, in Kafka mode.", no_args_is_help=True)
 app.add_typer(topics, name="topics")
 
-EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
 
 

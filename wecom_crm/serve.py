@@ -84,7 +84,7 @@ async def serve(settings: Settings, *, ingest: bool, sync: bool, sidebar: bool) 
             # Pages come in bursts, and each takes a connection for a moment.
             database = Database(settings.database.url, pool_size=10 if sidebar else 5)
             stack.push_async_callback(database.close)
-            client = await stack.enter_async_context(_client(settings, database, metrics))
+            client = await stack.enter_async_context(client_of(settings, database, metrics))
         actions: dict[str, admin.Action] = {}
         supervisor.add("admin", _admin(settings, admin.create_app(health, metrics, actions), health), restart=False)
         wake = None
@@ -184,7 +184,8 @@ def _sync(service: SyncService, health: Health, *, alone: bool) -> Run:
     return _reading(run)
 
 
-def _client(settings: Settings, database: Database, metrics: Metrics) -> WeComClient:
+def client_of(settings: Settings, database: Database, metrics: Metrics) -> WeComClient:
+    """The one way to call the platform, for every app of every corp, with its tokens kept in the database."""
     secrets = {
         (corp.corpid, agent.secret_name): Secret(corp.corpid, agent.secret_name, agent.secret.get_secret_value())
         for corp in settings.corps

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from core.runtime import stopped_within
 from core.settings import Settings
 from wecom.simulator.population import CorpSetup, small_world
 from wecom.simulator.scenario import Scenario
@@ -88,8 +89,4 @@ async def _make_changes(simulator: Simulator, scenario: Scenario, rate: float, s
             return
         await simulator.pusher.push([scenario.next_change()])
         made += 1
-        try:
-            async with asyncio.timeout(max(0.0, made / rate - (time.monotonic() - began))):
-                await stopping.wait()
-        except TimeoutError:
-            continue
+        await stopped_within(stopping, max(0.0, made / rate - (time.monotonic() - began)))

@@ -179,6 +179,7 @@ def _engine(url: str, pool_size: int, statement_seconds: float) -> AsyncEngine:
     if engine.dialect.name == "sqlite":
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        event.listen(engine.sync_engine, "invalidate", _end_sqlite)
     elif engine.dialect.name == "postgresql":
         _check_before_use(engine.sync_engine)
     return engine
@@ -235,6 +236,18 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     for pragma in ("busy_timeout = 10000", "journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _end_sqlite(connection: Any, _record: object, _error: object) -> None:
+    """End the transaction of a connection that is given up because its task was cancelled.
+
+    The driver only closes it, and a connection with a statement that somebody still refers to (the traceback of the
+    cancelled task) is not closed until that is collected: it would keep the write lock. In the driver's thread, after
+    what runs there.
+    """
+    driver = connection.driver_connection
+    if driver._connection is not None:
+        driver._tx.put_nowait((None, driver._connection.rollback))
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.browsing import Watched, failure_in, name_in
-from tests.support.stage import ANNA, BOB, BOOKS, SHARED, TEA, Stage
+from tests.support.stage import AGENTID, ANNA, BOB, BOOKS, SHARED, TEA, Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -98,6 +98,16 @@ async def test_a_ticket_that_died_early_is_replaced_without_a_word(eyes: Watched
     assert await name_in(page) == "安娜 of Tea"
     assert (await calls(page)).count("agentConfig") == 2
     assert stage.simulator.counts.calls(path="ticket/get") == before + 1
+
+
+async def test_a_token_that_died_early_is_replaced_without_a_word(eyes: Watched, stage: Stage) -> None:
+    await name_in(await eyes.sidebar())
+    asked = stage.simulator.counts.gettoken[TEA, AGENTID]
+    before = len(asked)
+    stage.simulator.api.revoke_tokens()
+    # The login redeems its code with it.
+    assert await name_in(await eyes.sidebar()) == "安娜 of Tea"
+    assert len(asked) == before + 1
 
 
 @pytest.mark.parametrize("mode", ["late", "late-silently"])

@@ -184,8 +184,3 @@ async def failure_in(page: Page | Frame, timeout: float = 20.0) -> str:
     found = page.locator("[data-failure]")
     await found.wait_for(timeout=timeout * 1000)
     return str(await found.get_attribute("data-failure"))
-
-
-def sidebar_frame(page: Page) -> Frame:
-    """The sidebar in the client page."""
-    return next(frame for frame in page.frames if "/sidebar/" in frame.url)

@@ -22,7 +22,6 @@ from aiohttp import web
 from sqlalchemy import event as sqlalchemy_event
 from yarl import URL
 
-from core.credentials import CredentialStore
 from core.db.engine import Database
 from core.health import Health
 from core.metrics import Metrics
@@ -39,7 +38,7 @@ from wecom.simulator.oauth import ACCOUNT_COOKIE, account_cookie
 from wecom.simulator.server import Simulator
 from wecom.simulator.state import WECHAT, WECOM, Agent, Corp, Customer, Employee, Tag
 from wecom.simulator.world import World
-from wecom.tokens import Secret
+from wecom_crm.serve import client_of
 
 PUBLIC_URL = "https://crm.example.com"
 SECRET_KEY = "a-key-of-the-service-with-enough-characters"
@@ -337,7 +336,7 @@ async def sidebar_bench(
             opened = crm_database(folder, CORPIDS) if url is None else crm_database_at(url, CORPIDS)
             database = await stack.enter_async_context(opened)
         metrics, health = Metrics(), Health()
-        client = await stack.enter_async_context(client_for(settings, database, metrics))
+        client = await stack.enter_async_context(client_of(settings, database, metrics))
         http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
         bench = Bench(simulator, settings, database, client, metrics, health, http, web.Application(), clock)
         if sync:
@@ -347,21 +346,6 @@ async def sidebar_bench(
         stack.enter_context(_listening(bench))
         yield bench
         assert bench.leaks() == []
-
-
-def client_for(settings: Settings, database: Database, metrics: Metrics) -> WeComClient:
-    """The product's client for this configuration."""
-    secrets = {
-        (corp.corpid, agent.secret_name): Secret(corp.corpid, agent.secret_name, agent.secret.get_secret_value())
-        for corp in settings.corps
-        for agent in corp.agents
-    }
-    return WeComClient(
-        base_url=settings.wecom.api_base_url,
-        secrets=secrets,
-        store=CredentialStore(database, SECRET_KEY),
-        observer=metrics,
-    )
 
 
 @asynccontextmanager

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from sqlalchemy import func, select
 
-from core.credentials import CredentialStore
 from core.db.engine import Database
 from core.db.tables import customer
 from core.eventlog.embedded import EmbeddedLog
@@ -28,12 +27,11 @@ from sync.service import SyncService
 from tests.support.crm import crm_database
 from tests.support.simulators import KEY, TOKEN
 from tests.support.waiting import DEADLINE, until
-from wecom.client import WeComClient
 from wecom.simulator.oauth import ACCOUNT_COOKIE, account_cookie
 from wecom.simulator.server import Simulator
 from wecom.simulator.state import CORP_TAG, WECHAT, WECOM, Agent, Callback, Corp, Customer, Employee, Tag
 from wecom.simulator.world import Change, World
-from wecom.tokens import Secret
+from wecom_crm.serve import client_of
 
 if TYPE_CHECKING:
     from playwright._impl._api_structures import SetCookieParam
@@ -141,7 +139,7 @@ async def staged(folder: Path, **service: object) -> AsyncIterator[Stage]:
         settings = parse(_document(simulator, folder) | {"service": _service(simulator, folder) | service})
         database = await stack.enter_async_context(crm_database(folder, (TEA, BOOKS)))
         metrics, health = Metrics(), Health()
-        client = await stack.enter_async_context(_client(settings, database, metrics))
+        client = await stack.enter_async_context(client_of(settings, database, metrics))
         log = await EmbeddedLog.open(folder / "log.sqlite")
         stack.push_async_callback(log.close)
         sync = SyncService(settings, database, log, client, health, metrics)
@@ -198,17 +196,3 @@ def _document(simulator: Simulator, folder: Path) -> dict[str, object]:
             for corp in simulator.world.corps.values()
         ],
     }
-
-
-def _client(settings: Settings, database: Database, metrics: Metrics) -> WeComClient:
-    secrets = {
-        (corp.corpid, agent.secret_name): Secret(corp.corpid, agent.secret_name, agent.secret.get_secret_value())
-        for corp in settings.corps
-        for agent in corp.agents
-    }
-    return WeComClient(
-        base_url=settings.wecom.api_base_url,
-        secrets=secrets,
-        store=CredentialStore(database, SECRET_KEY),
-        observer=metrics,
-    )

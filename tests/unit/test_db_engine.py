@@ -200,3 +200,21 @@ async def test_a_locked_database_is_told_apart_for_real(database: Database, tmp_
         async with database.read() as conn:
             await conn.execute(text("SELECT 1 FROM locked"))
     assert not is_transient(caught.value)
+
+
+async def test_a_cancelled_task_leaves_no_transaction_behind(database: Database) -> None:
+    """Wherever it was cancelled, and though its error, which refers to the statement, is kept."""
+    kept: list[object] = []
+    for steps in range(120):
+        tasks = [asyncio.create_task(read_then_write(database)) for _ in range(2)]
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        for _ in range(2):
+            # Twice, as by a group that fails inside one that fails: the second one interrupts the cleaning up.
+            for task in tasks:
+                task.cancel()
+            await asyncio.sleep(0)
+        kept += await asyncio.gather(*tasks, return_exceptions=True)
+        # SQLite would say after ten seconds that it is locked.
+        await read_then_write(database)
+    assert any(isinstance(error, asyncio.CancelledError) for error in kept)
