@@ -17,7 +17,7 @@ from core.settings import Settings, parse
 from sidebar.guard import SESSION_HEADER
 from sidebar.places import Places
 from sidebar.session import SessionCookies, Sessions
-from sync.store import Answer, write_answers
+from sync.objects.customers import Answer, write_answers
 from wecom.customers import Customer, Follow, FollowTag
 from wecom_crm.migrate import migrate
 

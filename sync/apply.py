@@ -27,8 +27,8 @@ from core.metrics import Metrics
 from core.runtime import stopped_within
 from sync.dead_letters import Ceiling, DeadLetter, set_aside
 from sync.facts import Effect, EventUnusable, effect_of, fold
+from sync.objects.customers import write_facts
 from sync.pending import want
-from sync.store import write_facts
 
 _log = get_logger(__name__)
 

@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.db.tables import pending_read
 from core.db.wishes import CUSTOMER, Wish, write_wishes
 from sync.facts import Effect
-from sync.store import Written
+from sync.objects.customers import Written
 
 LEASE = timedelta(seconds=60)
 CONFIRM_AFTER = timedelta(seconds=5)

@@ -19,8 +19,8 @@ from core.health import Component
 from core.logs import get_logger
 from core.metrics import Metrics
 from core.runtime import stopped_within
+from sync.objects.customers import Answer, write_answers
 from sync.pending import Claim, Next, claim, next_due, plan, postpone, release, settle
-from sync.store import Answer, write_answers
 from wecom.client import WeComClient
 from wecom.customers import read_customer
 from wecom.errors import ApiError, CorpPaused, NotVisible, RateLimited, RequestRefused, Retry

@@ -16,8 +16,8 @@ from core.db.engine import Database, is_transient
 from core.db.tables import corp, customer, customer_follow, customer_follow_tag, dead_letter, pending_read
 from core.db.upsert import insert_ignore, upsert
 from sync.facts import Effect, Facts
+from sync.objects.customers import Answer, write_answers, write_facts
 from sync.pending import claim, settle, want
-from sync.store import Answer, write_answers, write_facts
 from tests.support.crm import a_customer, a_follow, corp_tag, crm_database_at, day, personal_tag, rows
 
 pytestmark = pytest.mark.asyncio

@@ -14,7 +14,7 @@ from sqlalchemy import insert, update
 
 from core.db.tables import contact_event, customer, customer_follow, pending_read
 from sync.facts import Facts
-from sync.store import write_facts
+from sync.objects.customers import write_facts
 from tests.support.crm import rows
 from tests.support.sidebar import CRM, LEVEL, MINE, OTHER, Bench, Tab, sidebar_bench, until_refused
 from tests.support.waiting import until

@@ -20,7 +20,7 @@ from core.db.engine import Database
 from core.db.tables import customer, customer_follow, customer_follow_tag
 from core.envelope import interpret
 from sync.facts import Facts, effect_of, fold
-from sync.store import Answer, write_answers, write_facts
+from sync.objects.customers import Answer, write_answers, write_facts
 from tests.support.crm import a_customer, a_follow, contact_change, corp_tag, crm_database, day, rows
 from wecom.customers import Customer
 

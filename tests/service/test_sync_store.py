@@ -14,7 +14,7 @@ import pytest_asyncio
 from core.db.engine import Database
 from core.db.tables import customer, customer_follow, customer_follow_tag
 from sync.facts import Facts
-from sync.store import Answer, Written, tag_key, write_answers, write_facts
+from sync.objects.customers import Answer, Written, tag_key, write_answers, write_facts
 from tests.support.crm import a_customer, a_follow, corp_tag, crm_database, day, personal_tag, rows
 from wecom.customers import Customer, FollowTag
 

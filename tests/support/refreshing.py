@@ -17,9 +17,9 @@ from core.db.tables import pending_read
 from core.health import Health
 from core.metrics import Metrics
 from sync.facts import Effect, Facts
+from sync.objects.customers import write_facts
 from sync.pending import want
 from sync.refresh import CorpRefresher
-from sync.store import write_facts
 from tests.support.crm import crm_database, day, rows
 from tests.support.loopback_api import SECRET_NAME, LoopbackApi
 

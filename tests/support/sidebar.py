@@ -29,8 +29,8 @@ from core.settings import Settings, parse
 from sidebar.app import create_app
 from sidebar.guard import SESSION_HEADER
 from sidebar.keys import READER
+from sync.objects.customers import Answer, write_answers
 from sync.refresh import CorpRefresher
-from sync.store import Answer, write_answers
 from tests.support.crm import crm_database, crm_database_at
 from wecom.client import WeComClient
 from wecom.customers import read_customer

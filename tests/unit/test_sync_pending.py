@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sync.dead_letters import Ceiling, TooManyDeadLetters
+from sync.objects.customers import Written
 from sync.pending import CONFIRM_AFTER, RECHECK, UNSEEN_LADDER, Claim, Next, plan, postpone
-from sync.store import Written
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 

@@ -1,0 +1,1 @@
+"""What is read from WeCom and written into tables, one module per kind of object."""

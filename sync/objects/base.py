@@ -1,0 +1,76 @@
+"""What reading one kind of object is made of, and what every kind hands to the loop that reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from wecom.client import WeComClient
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What led to a change: an event, an employee who looked (view), or reconciliation (reconcile)."""
+
+    source: str
+    event_id: str | None = None
+    happened_at: datetime | None = None
+
+
+RECONCILE = Cause("reconcile")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the platform said about one object: what was found, or that it shows none (``found`` is None).
+
+    ``fetched_at`` is when the call began, by the database's clock.
+    """
+
+    object_id: str
+    fetched_at: datetime
+    found: Any
+    cause: Cause = RECONCILE
+
+
+@dataclass(slots=True)
+class Written:
+    """What an answer did: whether it was news, and what should have been listed and was not.
+
+    ``unfinished``: more of the same work is left, for the next transaction.
+    """
+
+    changed: bool = False
+    fetched_at: datetime | None = None
+    previous_fetch: datetime | None = None
+    unseen: dict[str, datetime] = field(default_factory=dict)
+    """What the events say and the answer does not, to since when."""
+    unfinished: bool = False
+
+
+class Kind(Protocol):
+    """One kind of object."""
+
+    name: str
+    """As in ``pending_read.kind``."""
+
+    async def read(self, client: WeComClient, corpid: str, secret_name: str, object_id: str) -> Any:
+        """Ask the platform. Raises an ``ApiError``; ``NotVisible`` when it does not show the object."""
+        ...
+
+    async def write(
+        self, conn: AsyncConnection, dialect: str, corpid: str, answers: Sequence[Answer], now: datetime
+    ) -> dict[str, Written]:
+        """Write the answers that are newer than what stands, one per object; by object id what each of them did."""
+        ...
+
+
+def newer(fetched_at: datetime, stands: datetime | None) -> bool:
+    """Whether an answer may overwrite what another one brought."""
+    return stands is None or fetched_at > stands
