@@ -6,10 +6,11 @@
 #   make check         lint, format, types, import contracts
 #   make vendor        the third-party files of the sidebar's page, fetched if they are not there
 #   make lock          new lock files from pyproject.toml
+#   make dictionary    the data dictionary anew, after a change of tables or views
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo vendor test check lock clean
+.PHONY: help demo vendor test check lock dictionary clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -73,6 +74,9 @@ lock: $(VENV)/created
 	$(LOCK) --output-file requirements.lock pyproject.toml
 	$(LOCK) --output-file requirements-dev.lock --constraints requirements.lock --group dev pyproject.toml
 	@$(PYTHON) -c 'import fetch_vendor; print(fetch_vendor.NODE)' | $(LOCK) --output-file requirements-node.lock -
+
+dictionary: $(VENV)/runtime
+	@$(BIN)/python -m wecom_crm.dictionary docs/reference/data-dictionary.md
 
 clean:
 	rm -rf $(VENV) .build build dist demo-data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache sidebar/static/vendor

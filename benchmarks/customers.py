@@ -17,7 +17,8 @@ from core.settings import Settings, parse
 from sidebar.guard import SESSION_HEADER
 from sidebar.places import Places
 from sidebar.session import SessionCookies, Sessions
-from sync.objects.customers import Answer, write_answers
+from sync.objects.base import Answer
+from sync.objects.customers import write_answers
 from wecom.customers import Customer, Follow, FollowTag
 from wecom_crm.migrate import migrate
 

@@ -18,7 +18,7 @@ from sqlalchemy import and_, select
 
 from core.db.engine import Database
 from core.db.tables import customer, pending_read
-from core.db.wishes import CUSTOMER, Wish, write_wishes
+from core.db.wishes import CUSTOMER, VIEW, Wish, write_wishes
 from core.logs import get_logger
 from sidebar.answers import Refusal, answer
 from sidebar.customers import Customers, Found
@@ -122,7 +122,7 @@ class Reader:
         """Wish for a read and wait until it was done, whatever it found; False if it was not in time."""
         async with self._database.write() as conn:
             asked = await self._database.clock(conn)
-            wish = Wish(external_userid, events=0)
+            wish = Wish(external_userid, events=0, source=VIEW)
             await write_wishes(conn, self._database.dialect, corpid, [wish], asked)
         self._wake(corpid)
         try:

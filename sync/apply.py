@@ -26,13 +26,14 @@ from core.logs import get_logger
 from core.metrics import Metrics
 from core.runtime import stopped_within
 from sync.dead_letters import Ceiling, DeadLetter, set_aside
-from sync.facts import Effect, EventUnusable, effect_of, fold
-from sync.objects.customers import write_facts
-from sync.pending import want
+from sync.effects import Effect, EventUnusable, effect_of
+from sync.told import write_effects
 
 _log = get_logger(__name__)
 
-BATCH = 500
+BATCH = 1000
+# So many at once are never a day's events: others wait behind them.
+CROWD = 200
 # Nothing is missed by it: a record wakes the reader. It bounds how long stopping waits for an idle reader.
 IDLE = 0.25
 # Brokers are asked for it, and each batch would wait for their answer.
@@ -189,7 +190,7 @@ class Applier:
                 async with self._database.write() as conn:
                     now = await self._database.clock(conn)
                     await self._move(conn, log_id, batch, now)
-                    await self._write(conn, items, now)
+                    await self._write(conn, items, now, more_to_come=len(items) >= CROWD)
                     await set_aside(conn, self._database.dialect, log_id, letters, now)
         except PartitionLost:
             raise
@@ -272,7 +273,9 @@ class Applier:
             rows = rows.order_by(t.partition).with_for_update()
         return {row.partition: row.position for row in await conn.execute(rows)}
 
-    async def _write(self, conn: AsyncConnection, items: Sequence[Item], now: datetime) -> None:
+    async def _write(
+        self, conn: AsyncConnection, items: Sequence[Item], now: datetime, *, more_to_come: bool = False
+    ) -> None:
         dialect = self._database.dialect
         ledger = {
             (item.corpid, item.envelope.event_id): _ledger_row(item.envelope, item.effect, now)
@@ -286,8 +289,7 @@ class Applier:
             if item.effect is not None and item.effect.known:
                 effects.setdefault(item.corpid, []).append(item.effect)
         for corpid in sorted(effects):
-            await write_facts(conn, dialect, corpid, fold(effects[corpid]), now)
-            await want(conn, dialect, corpid, effects[corpid], now)
+            await write_effects(conn, dialect, corpid, effects[corpid], now, more_to_come=more_to_come)
 
     def _count(self, items: Sequence[Item], letters: Sequence[DeadLetter]) -> None:
         failed = {(letter.record.partition, letter.record.position) for letter in letters}
@@ -342,7 +344,8 @@ def _ledger_row(event: Envelope, effect: Effect, now: datetime) -> dict[str, obj
         "happened_at": datetime.fromtimestamp(event.create_time, UTC),
         "received_at": datetime.fromtimestamp(event.received_at / 1000, UTC),
         "recorded_at": now,
+        "detail": effect.detail,
         "callback": event.callback,
-        "leaves": [list(leaf) for leaf in event.leaves],
+        "leaves": event.leaves,
         "outcome": "applied" if effect.known else "unknown",
     }

@@ -46,6 +46,7 @@ class Ceiling:
         self._run_limit = run
         self._limit = share * window
         self._recent: deque[bool] = deque(maxlen=window)
+        self._failed = 0
         self._run = 0
 
     def copy(self) -> Ceiling:
@@ -56,11 +57,14 @@ class Ceiling:
 
     def note(self, failed: bool) -> None:
         """Count one; raises ``TooManyDeadLetters`` above the ceiling."""
+        if len(self._recent) == self._recent.maxlen:
+            self._failed -= self._recent[0]
         self._recent.append(failed)
+        self._failed += failed
         self._run = self._run + 1 if failed else 0
-        if self._run > self._run_limit or sum(self._recent) > self._limit:
+        if self._run > self._run_limit or self._failed > self._limit:
             raise TooManyDeadLetters(
-                f"{self._run} records in a row and {sum(self._recent)} of the last {len(self._recent)} failed"
+                f"{self._run} records in a row and {self._failed} of the last {len(self._recent)} failed"
             )
 
 

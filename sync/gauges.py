@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 
 from core.db.engine import Database, is_transient
 from core.db.tables import pending_read
@@ -20,7 +20,9 @@ async def measure_pending(database: Database, metrics: Metrics, corpids: Sequenc
     t = pending_read.c
     async with database.read() as conn:
         now = await database.clock(conn)
-        found = await conn.execute(select(t.corpid, func.count(), func.min(t.due_at)).group_by(t.corpid))
+        # What somebody looks at is due in the past, so that it comes first.
+        due_at = case((t.due_at < t.wanted_at, t.wanted_at), else_=t.due_at)
+        found = await conn.execute(select(t.corpid, func.count(), func.min(due_at)).group_by(t.corpid))
         rows = {row[0]: (row[1], row[2]) for row in found}
     for corpid in corpids:
         count, oldest = rows.get(corpid, (0, None))

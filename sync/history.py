@@ -8,99 +8,129 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Table, and_, bindparam, func, insert, select, tuple_, update
+from sqlalchemy import Select, Table, bindparam, func, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.db.bulk import add, among, put, rows_of_lists
 from core.db.tables import HISTORY, business_columns
 from sync.objects.base import Cause, Row
 
 _STEP = timedelta(microseconds=1)
-# Keys per statement: every database has a limit of parameters.
+# Keys per statement: SQLite and MySQL have limits of parameters, and plan long lists badly.
 _AT_ONCE = 500
+
+Key = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A row as it is from now on. ``key`` are its key columns without corpid; ``row`` is None if it is no more."""
+    """A row as it is from now on. ``key`` are its key columns without corpid; ``row`` is None if it is no more.
+
+    ``made``: the row was inserted a moment ago, if no other writer was faster; then its version is there already.
+    """
 
     key: Mapping[str, Any]
     row: Mapping[str, Any] | None
     cause: Cause
+    made: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Newest:
+    """The newest version of a row: since when, and until when it or the one before counted."""
+
+    since: datetime
+    until: datetime | None
+    open: bool
+
+    def next_moment(self, now: datetime) -> datetime:
+        """When the one after it can begin."""
+        last = self.since if self.until is None else max(self.since, self.until)
+        return now if now > last else last + _STEP
+
+
+_columns = cache(business_columns)
 
 
 def differs(table: Table, new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
     """Whether a column changed that makes a new version."""
-    return any(new[name] != old[name] for name in business_columns(table))
+    return any(new[name] != old[name] for name in _columns(table))
 
 
 async def record(conn: AsyncConnection, table: Table, corpid: str, versions: Sequence[Version], now: datetime) -> None:
-    """Close the versions that these rows had and open new ones; one version per row.
+    """Close the versions that these rows had and open new ones; at most one version per row.
 
-    The caller has locked the rows and passes only what really changed.
+    The caller has locked the rows, or their parent, and passes only what really changed. ``now`` is the database's
+    clock in this transaction.
     """
     if not versions:
         return
-    kept = HISTORY[table.name]
-    names = [column.name for column in table.primary_key if column.name != "corpid"]
+    kept, columns = HISTORY[table.name], _columns(table)
+    names = _key(table)
     keyed = sorted(
-        ((tuple(version.key[name] for name in names), version) for version in versions), key=lambda entry: entry[0]
+        ((tuple([version.key[name] for name in names]), version) for version in versions), key=lambda entry: entry[0]
     )
-    last = await _last(conn, kept, corpid, names, [key for key, _ in keyed])
+    newest = await _newest(conn, table, corpid, [key for key, _ in keyed])
     closed: list[Row] = []
     opened: list[Row] = []
     for key, version in keyed:
-        since, until = last.get(key, (None, None))
-        before = max((moment for moment in (since, until) if moment is not None), default=None)
-        moment = now if before is None or now > before else before + _STEP
-        if since is not None and until is None:
-            closed.append({f"k_{name}": part for name, part in zip(names, key, strict=True)} | _at(since, moment))
+        here = {"corpid": corpid, **dict(zip(names, key, strict=True))}
+        before, cause = newest.get(key), version.cause
+        if before is not None and before.open and version.made:
+            continue
+        moment = now if before is None else before.next_moment(now)
+        if before is not None and before.open:
+            # The source is what a row must have to be inserted; this one is there, and keeps its own.
+            closed.append(here | {"valid_from": before.since, "source": cause.source, "valid_to": moment})
         if version.row is not None:
-            opened.append(
-                {"corpid": corpid, **dict(zip(names, key, strict=True)), "valid_from": moment, "valid_to": None}
-                | {"source": version.cause.source, "event_id": version.cause.event_id}
-                | {"happened_at": version.cause.happened_at}
-                | {name: version.row[name] for name in business_columns(table)}
-            )
-    if closed:
-        here = and_(
-            kept.c.corpid == corpid,
-            *(kept.c[name] == bindparam(f"k_{name}") for name in names),
-            kept.c.valid_from == bindparam("k_since"),
-        )
-        await conn.execute(update(kept).where(here).values(valid_to=bindparam("v_until")), closed)
-    if opened:
-        await conn.execute(insert(kept), opened)
+            why = {"source": cause.source, "event_id": cause.event_id, "happened_at": cause.happened_at}
+            opened.append(here | {"valid_from": moment} | why | {name: version.row[name] for name in columns})
+    await put(conn, kept, closed, ["valid_to"])
+    await add(conn, kept, opened)
 
 
-def _at(since: datetime, until: datetime) -> Row:
-    return {"k_since": since, "v_until": until}
+@cache
+def _key(table: Table) -> Sequence[str]:
+    return [column.name for column in table.primary_key if column.name != "corpid"]
 
 
-async def _last(
-    conn: AsyncConnection, kept: Table, corpid: str, names: Sequence[str], keys: Sequence[tuple[Any, ...]]
-) -> dict[tuple[Any, ...], tuple[datetime, datetime | None]]:
-    """Of each row that has versions: since when the newest counts, and until when."""
-    columns = [kept.c[name] for name in names]
-    found: dict[tuple[Any, ...], tuple[datetime, datetime | None]] = {}
+async def _newest(conn: AsyncConnection, table: Table, corpid: str, keys: Sequence[Key]) -> dict[Key, _Newest]:
+    """The newest versions of those rows that have any."""
+    dialect, names = conn.dialect.name, _key(table)
+    found: dict[Key, _Newest] = {}
     for begin in range(0, len(keys), _AT_ONCE):
-        part = keys[begin : begin + _AT_ONCE]
-        mine = columns[0].in_([key[0] for key in part]) if len(columns) == 1 else tuple_(*columns).in_(part)
-        newest = (
-            select(*columns, func.max(kept.c.valid_from).label("since"))
-            .where(kept.c.corpid == corpid, mine)
-            .group_by(*columns)
-            .subquery()
-        )
-        rows = select(*columns, kept.c.valid_from, kept.c.valid_to).join(
-            newest,
-            and_(
-                kept.c.corpid == corpid,
-                *(kept.c[name] == newest.c[name] for name in names),
-                kept.c.valid_from == newest.c.since,
-            ),
-        )
-        for row in await conn.execute(rows):
-            found[tuple(row[: len(names)])] = (row.valid_from, row.valid_to)
+        lists = list(zip(*keys[begin : begin + _AT_ONCE], strict=True))
+        values: dict[str, Any] = {f"list_{name}": list(part) for name, part in zip(names, lists, strict=True)}
+        if dialect != "postgresql":
+            values = {name: sorted(set(part)) for name, part in values.items()}
+        for row in await conn.execute(_newest_of(dialect, table), values | {"corpid": corpid}):
+            *key, since, until, is_open = row
+            found[tuple(key)] = _Newest(since, until, bool(is_open))
     return found
+
+
+@cache
+def _newest_of(dialect: str, table: Table) -> Select[Any]:
+    kept = HISTORY[table.name]
+    columns = [kept.c[name] for name in _key(table)]
+    here = kept.c.corpid == bindparam("corpid")
+    if dialect == "postgresql":
+        # One step into the index for each row, however many versions it has.
+        keys = rows_of_lists(kept, _key(table))
+        newest = (
+            select(kept.c.valid_from, kept.c.valid_to)
+            .where(here, *(column == keys.c[column.name] for column in columns))
+            .order_by(kept.c.valid_from.desc())
+            .limit(1)
+            .lateral("newest")
+        )
+        found = (newest.c.valid_from, newest.c.valid_to, newest.c.valid_to.is_(None))
+        return select(*keys.c, *found).select_from(keys.join(newest, true()))
+    # Lists for each column bring a few rows too many, and go through the index; a list of pairs would not.
+    since, until = func.max(kept.c.valid_from), func.max(kept.c.valid_to)
+    is_open = func.count() - func.count(kept.c.valid_to)
+    theirs = (among(dialect, column, f"list_{column.name}") for column in columns)
+    return select(*columns, since, until, is_open).where(here, *theirs).group_by(*columns)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,9 +23,10 @@ from sqlalchemy import and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.tables import pending_read
-from core.db.wishes import CUSTOMER, Wish, write_wishes
-from sync.facts import Effect
-from sync.objects.customers import Written
+from core.db.wishes import Wish, write_wishes
+from sync.effects import Effect, Object
+from sync.facts import newest_cause
+from sync.objects.base import Cause, Written
 
 LEASE = timedelta(seconds=60)
 CONFIRM_AFTER = timedelta(seconds=5)
@@ -35,6 +36,8 @@ UNSEEN_LADDER = tuple(timedelta(seconds=seconds) for seconds in (2, 10, 60, 600)
 # Out of sight for longer than the whole ladder: more reads tell nothing, reconciliation decides.
 UNSEEN_FOR_LONG = timedelta(minutes=30)
 RECHECK = (timedelta(minutes=1), timedelta(hours=25))
+# While events wait in line: one read after many of them says as much as one after each.
+SETTLING = timedelta(seconds=1)
 BACKOFF_LIMIT = timedelta(minutes=10)
 
 
@@ -42,6 +45,7 @@ BACKOFF_LIMIT = timedelta(minutes=10)
 class Claim:
     """A row that this reader has for the time of its lease."""
 
+    kind: str
     object_id: str
     version: int
     stage: str
@@ -50,6 +54,11 @@ class Claim:
     wanted_at: datetime
     recheck_at: datetime | None
     recheck_last_at: datetime | None
+    cause: Cause = field(default=Cause("event"))
+
+    @property
+    def key(self) -> Object:
+        return self.kind, self.object_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,8 @@ def plan(claim: Claim, written: Written, now: datetime) -> Next | None:
     # This read began when the row was due, so it was the recheck if the time for that has come.
     left = [moment for moment in (claim.recheck_at, claim.recheck_last_at) if moment is not None and moment > now]
     rechecks = (left[0] if left else None, left[1] if left[1:] else None)
+    if written.unfinished:
+        return Next(claim.stage, now, claim.attempts, "more of it is left to write", *rechecks, events=claim.events)
     recent = [since for since in written.unseen.values() if now - since < UNSEEN_FOR_LONG]
     step = claim.attempts if claim.stage == "unseen" else 0
     if recent and step < len(UNSEEN_LADDER):
@@ -102,15 +113,38 @@ def postpone(claim: Claim, now: datetime, reason: str, wait: float | None = None
     )
 
 
-async def want(conn: AsyncConnection, dialect: str, corpid: str, effects: Sequence[Effect], now: datetime) -> None:
-    """Fold the wishes of these events: one row per customer."""
-    counts: Counter[str] = Counter(effect.customer for effect in effects if effect.customer is not None)
-    transferred = {effect.customer for effect in effects if effect.transferred}
-    again = [now + wait for wait in RECHECK]
-    wishes = [
-        Wish(customer, events, *(again if customer in transferred else ())) for customer, events in counts.items()
-    ]
-    await write_wishes(conn, dialect, corpid, wishes, now)
+async def want(
+    conn: AsyncConnection,
+    dialect: str,
+    corpid: str,
+    effects: Sequence[Effect],
+    now: datetime,
+    *,
+    more_to_come: bool = False,
+) -> None:
+    """Fold the wishes of these events: one row per object.
+
+    ``more_to_come``: the next events are waiting already, and may well name the same objects.
+    """
+    counts: Counter[Object] = Counter()
+    causes: dict[Object, Cause] = {}
+    transferred: set[Object] = set()
+    for effect in effects:
+        for this in effect.wishes:
+            counts[this] += 1
+            causes[this] = newest_cause(causes.get(this), effect.cause) or effect.cause
+            if effect.transferred:
+                transferred.add(this)
+    again = (now + RECHECK[0], now + RECHECK[1])
+    kinds: dict[str, list[Wish]] = {}
+    for this, events in counts.items():
+        cause = causes[this]
+        first, last = again if this in transferred else (None, None)
+        wish = Wish(this[1], events, first, last, cause.source, cause.event_id, cause.happened_at)
+        kinds.setdefault(this[0], []).append(wish)
+    for kind in sorted(kinds):
+        delay = SETTLING if more_to_come else timedelta()
+        await write_wishes(conn, dialect, corpid, kinds[kind], now, kind, delay=delay)
 
 
 async def claim(
@@ -119,18 +153,24 @@ async def claim(
     """Take up to ``limit`` due rows, the longest due first, for the time of a lease."""
     t = pending_read.c
     due = select(
-        *(t.object_id, t.version, t.stage, t.events, t.attempts, t.wanted_at, t.recheck_at, t.recheck_last_at)
-    ).where(
-        t.corpid == corpid, t.kind == CUSTOMER, t.due_at <= now, or_(t.leased_until.is_(None), t.leased_until < now)
-    )
+        *(t.kind, t.object_id, t.version, t.stage, t.events, t.attempts, t.wanted_at, t.recheck_at, t.recheck_last_at),
+        *(t.source, t.event_id, t.happened_at),
+    ).where(t.corpid == corpid, t.due_at <= now, or_(t.leased_until.is_(None), t.leased_until < now))
     due = due.order_by(t.due_at).limit(limit)
     if dialect != "sqlite":
         due = due.with_for_update(skip_locked=True)
-    claims = [Claim(*row) for row in await conn.execute(due)]
+    claims = [
+        Claim(
+            *(row.kind, row.object_id, row.version, row.stage, row.events, row.attempts, row.wanted_at),
+            *(row.recheck_at, row.recheck_last_at),
+            cause=Cause(row.source or "event", row.event_id, row.happened_at),
+        )
+        for row in await conn.execute(due)
+    ]
     if claims:
         await conn.execute(
             update(pending_read)
-            .where(_is(corpid, [claim.object_id for claim in claims]))
+            .where(_are(corpid, [claim.key for claim in claims]))
             .values(leased_until=now + LEASE, leased_by=reader, read_at=now)
         )
     return claims
@@ -141,38 +181,44 @@ async def settle(conn: AsyncConnection, corpid: str, plans: Mapping[Claim, Next 
 
     A row whose lease ran out and that another reader has now is left to that reader.
     """
+    if not plans:
+        return
     t = pending_read.c
-    same = and_(
-        *(t.corpid == corpid, t.kind == CUSTOMER, t.object_id == bindparam("k_id")),
-        *(t.version == bindparam("k_version"), t.leased_by == reader),
-    )
-    if plans and conn.dialect.name != "sqlite":
-        # In key order, as apply takes them: deletes and updates one after the other would not be.
-        rows = select(t.object_id).where(_is(corpid, [claim.object_id for claim in plans]))
-        await conn.execute(rows.order_by(t.object_id).with_for_update())
-    done = sorted(_version(claim) for claim, after in plans.items() if after is None)
+    # In key order, as apply takes them: deletes and updates one after the other would not be.
+    rows = select(t.kind, t.object_id, t.version).where(_are(corpid, [c.key for c in plans]), t.leased_by == reader)
+    rows = rows.order_by(t.kind, t.object_id)
+    if conn.dialect.name != "sqlite":
+        rows = rows.with_for_update()
+    mine = {(row.kind, row.object_id): row.version for row in await conn.execute(rows)}
+    unchanged = {claim.key: after for claim, after in plans.items() if mine.get(claim.key) == claim.version}
+    done = [key for key, after in unchanged.items() if after is None]
     if done:
-        await conn.execute(delete(pending_read).where(same), [dict(key) for key in done])
-    later = sorted((_version(claim), after) for claim, after in plans.items() if after is not None)
+        await conn.execute(delete(pending_read).where(_are(corpid, done)))
     columns = ("stage", "due_at", "attempts", "reason", "recheck_at", "recheck_last_at", "events")
+    later = [
+        {"k_kind": key[0], "k_id": key[1], **{f"v_{name}": getattr(after, name) for name in columns}}
+        for key, after in sorted(unchanged.items(), key=lambda pair: pair[0])
+        if after is not None
+    ]
     if later:
         await conn.execute(
             update(pending_read)
-            .where(same)
+            .where(t.corpid == corpid, t.kind == bindparam("k_kind"), t.object_id == bindparam("k_id"))
             .values({name: bindparam(f"v_{name}") for name in columns})
             .values(leased_until=None, leased_by=None),
-            [dict(key) | {f"v_{name}": getattr(after, name) for name in columns} for key, after in later],
+            later,
         )
-    await release(conn, corpid, [claim.object_id for claim in plans], reader)
+    await release(conn, corpid, [key for key in mine if key not in unchanged], reader)
 
 
-async def release(conn: AsyncConnection, corpid: str, object_ids: Sequence[str], reader: str) -> None:
+async def release(conn: AsyncConnection, corpid: str, objects: Sequence[Object], reader: str) -> None:
     """Give rows back as they are."""
-    await conn.execute(
-        update(pending_read)
-        .where(_is(corpid, object_ids), pending_read.c.leased_by == reader)
-        .values(leased_until=None, leased_by=None)
-    )
+    if objects:
+        await conn.execute(
+            update(pending_read)
+            .where(_are(corpid, objects), pending_read.c.leased_by == reader)
+            .values(leased_until=None, leased_by=None)
+        )
 
 
 async def release_all(conn: AsyncConnection) -> None:
@@ -183,15 +229,14 @@ async def release_all(conn: AsyncConnection) -> None:
 async def next_due(conn: AsyncConnection, corpid: str) -> datetime | None:
     """When the first row of the corp that nobody reads is due."""
     t = pending_read.c
-    first = select(func.min(t.due_at)).where(t.corpid == corpid, t.kind == CUSTOMER, t.leased_until.is_(None))
+    first = select(func.min(t.due_at)).where(t.corpid == corpid, t.leased_until.is_(None))
     found: datetime | None = (await conn.execute(first)).scalar_one()
     return found
 
 
-def _is(corpid: str, object_ids: Sequence[str]) -> Any:
+def _are(corpid: str, objects: Sequence[Object]) -> Any:
     t = pending_read.c
-    return and_(t.corpid == corpid, t.kind == CUSTOMER, t.object_id.in_(sorted(object_ids)))
-
-
-def _version(claim: Claim) -> tuple[tuple[str, Any], ...]:
-    return (("k_id", claim.object_id), ("k_version", claim.version))
+    ids: dict[str, list[str]] = {}
+    for kind, object_id in sorted(objects):
+        ids.setdefault(kind, []).append(object_id)
+    return and_(t.corpid == corpid, or_(*(and_(t.kind == kind, t.object_id.in_(ids[kind])) for kind in ids)))

@@ -2,38 +2,42 @@
 
 One loop per corp, so that a corp that is blocked, paused or slow holds up nobody else. Rows are claimed for the time
 of a lease, read at the same time within the client's budget, and written in one transaction together with what comes
-next for each.
+next for each. While there is more than one round can take, a second lane works beside the first: one reads while the
+other writes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from core.db.engine import Database, is_transient
-from core.db.wishes import CUSTOMER
 from core.health import Component
 from core.logs import get_logger
 from core.metrics import Metrics
 from core.runtime import stopped_within
-from sync.objects.customers import Answer, write_answers
+from sync.effects import CUSTOMER, Object
+from sync.objects.base import Answer, Kind
 from sync.pending import Claim, Next, claim, next_due, plan, postpone, release, settle
 from wecom.client import WeComClient
-from wecom.customers import read_customer
 from wecom.errors import ApiError, CorpPaused, NotVisible, RateLimited, RequestRefused, Retry
 
 _log = get_logger(__name__)
 
 AT_ONCE = 32
+LANES = 2
 # Rows of other processes, and those left by a process that died, are looked for at least this often: somebody may be
 # waiting in front of the sidebar for one.
 LOOK_AGAIN = 1.0
 STOP_AFTER = 1.0
 # What only a change of the program can help is not asked for in a hurry.
 HOPELESS = 600.0
+# No permission for one API, which says nothing about the others (document 90313).
+NOT_ALLOWED = frozenset({48002, 48009})
+CUSTOMER_APIS = "externalcontact/"
 
 
 @dataclass(slots=True)
@@ -56,21 +60,29 @@ class CorpRefresher:
         reader: str,
         database: Database,
         client: WeComClient,
+        kinds: Mapping[str, Kind],
         metrics: Metrics,
         health: Component,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``secret_name`` names the agent whose secret reads customers; ``reader`` this process, for the leases."""
+        """``secret_name`` names the agent whose secret reads customers; ``reader`` this process, for the leases.
+
+        ``kinds`` are by the name that ``pending_read`` has for them.
+        """
         self._corpid = corpid
         self._secret_name = secret_name
         self._reader = reader
         self._database = database
         self._client = client
+        self._kinds = kinds
         self._metrics = metrics
         self._health = health
         self._clock = clock
         self._wake = asyncio.Event()
-        self._unfinished: list[str] = []
+        self._crowded = asyncio.Event()
+        self._held_until = 0.0
+        # What rounds have claimed and, if they were interrupted, still have to give back.
+        self._open: dict[int, list[Object]] = {}
 
     def wake(self) -> None:
         """There may be something due: look now."""
@@ -78,16 +90,27 @@ class CorpRefresher:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Read what is due until told to stop. Nothing that happens to this corp is raised."""
-        delay = 0.0
         self._health.ok()
+        async with asyncio.TaskGroup() as lanes:
+            for lane in range(LANES):
+                lanes.create_task(self._work(lane, stopping), name=f"refresh:{self._corpid}:{lane}")
+
+    async def _work(self, lane: int, stopping: asyncio.Event) -> None:
+        delay = 0.0
         while not stopping.is_set():
-            self._wake.clear()
+            if lane and not self._crowded.is_set():
+                await self._either(stopping, self._crowded, None)
+                continue
+            if (held := self._held_until - self._clock()) > 0:
+                await stopped_within(stopping, held)
+                continue
+            if not lane:
+                self._wake.clear()
             try:
-                wait = await self._round(stopping)
+                wait = await self._round(stopping, lane)
                 delay = 0.0
             except Exception as error:
                 delay = min(60.0, delay * 2 or 1.0)
-                wait = delay
                 name = type(error).__name__
                 if is_transient(error):
                     self._health.waiting(f"database: {name}")
@@ -95,31 +118,35 @@ class CorpRefresher:
                 else:
                     self._health.failed(f"{name}, trying again")
                     _log.exception("refresh.failed", corpid=self._corpid, error=name)
-                await stopped_within(stopping, wait)
+                await stopped_within(stopping, delay)
                 continue
-            if wait > 0:
-                await self._idle(stopping, wait)
+            if wait > 0 and not lane:
+                await self._either(stopping, self._wake, wait)
 
-    async def _round(self, stopping: asyncio.Event) -> float:
+    async def _round(self, stopping: asyncio.Event, lane: int = 0) -> float:
         """Claim, read, write; returns for how many seconds there is nothing to do."""
         async with self._database.write() as conn:
-            if self._unfinished:
-                await release(conn, self._corpid, self._unfinished, self._reader)
+            if left := self._open.get(lane):
+                await release(conn, self._corpid, left, self._reader)
             now = await self._database.clock(conn)
             # After the question, which may have waited long for its turn: an answer must not look newer than it is.
             began = self._clock()
             claims = await claim(conn, self._database.dialect, self._corpid, self._reader, AT_ONCE, now)
             due = None if claims else await next_due(conn, self._corpid)
+        if len(claims) == AT_ONCE:
+            self._crowded.set()
+        else:
+            self._crowded.clear()
         if self._health.state in {"waiting", "failed"}:
             self._health.ok()
+        self._open[lane] = [row.key for row in claims]
         if not claims:
-            self._unfinished = []
             return LOOK_AGAIN if due is None else min(LOOK_AGAIN, max(0.05, (due - now).total_seconds()))
-        self._unfinished = [row.object_id for row in claims]
         result = await self._read(claims, now, began, stopping)
         await self._write(claims, result)
-        self._unfinished = []
-        return await self._hold(result, stopping)
+        self._open[lane] = []
+        await self._hold(result, stopping)
+        return 0.0
 
     async def _read(self, claims: list[Claim], now: datetime, began: float, stopping: asyncio.Event) -> Round:
         result = Round()
@@ -148,17 +175,30 @@ class CorpRefresher:
         # By the database's clock, carried forward by ours: the one that all processes compare.
         fetched_at = now + timedelta(seconds=self._clock() - began)
         outcome = "ok"
+        kind = self._kinds.get(row.kind)
+        if kind is None:
+            # Of a newer release that shares the database.
+            result.postponed[row] = (f"this release does not read a {row.kind}", HOPELESS)
+            return
         try:
-            customer = await read_customer(self._client, self._corpid, self._secret_name, row.object_id)
-            result.answers[row] = Answer(row.object_id, fetched_at, customer)
+            found = await kind.read(self._client, self._corpid, self._secret_name, row.object_id)
+            result.answers[row] = Answer(row.object_id, fetched_at, found, row.cause)
         except NotVisible:
-            result.answers[row] = Answer(row.object_id, fetched_at, None)
+            result.answers[row] = Answer(row.object_id, fetched_at, None, row.cause)
             outcome = "not_visible"
         except RateLimited as error:
-            result.blocked = error
+            if kind.name == CUSTOMER:
+                # The bulk of the work; of others only these rows wait.
+                result.blocked = error
             result.postponed[row] = (_words(error), error.retry_after)
             outcome = "blocked"
         except CorpPaused as error:
+            if error.errcode in NOT_ALLOWED and not error.api.startswith(CUSTOMER_APIS):
+                # An app may read customers and not the address book.
+                _log.warning("read.not_allowed", corpid=self._corpid, kind=row.kind, errcode=error.errcode)
+                result.postponed[row] = (_words(error), HOPELESS)
+                self._metrics.refresh_total.labels(row.kind, "not_allowed").inc()
+                return
             result.paused = error
             # Due again at once: it is the corp that waits, and not after a new start with a better setting.
             result.postponed[row] = (_words(error), 0.0)
@@ -176,7 +216,7 @@ class CorpRefresher:
             _log.exception("read.failed", corpid=self._corpid, error=type(error).__name__)
             result.postponed[row] = (f"can't be read: {type(error).__name__}", HOPELESS)
             outcome = "failed"
-        self._metrics.refresh_total.labels(CUSTOMER, outcome).inc()
+        self._metrics.refresh_total.labels(row.kind, outcome).inc()
 
     async def _write(self, claims: list[Claim], result: Round) -> None:
         try:
@@ -205,48 +245,50 @@ class CorpRefresher:
         async with self._database.write() as conn:
             now = await self._database.clock(conn)
             plans: dict[Claim, Next | None] = {}
-            if result.answers:
-                written = await write_answers(
-                    conn, self._database.dialect, self._corpid, list(result.answers.values()), now
+            for name in sorted({row.kind for row in result.answers}):
+                answers = {row: answer for row, answer in result.answers.items() if row.kind == name}
+                written = await self._kinds[name].write(
+                    conn, self._database.dialect, self._corpid, list(answers.values()), now
                 )
-                plans = {row: plan(row, written[row.object_id], now) for row in result.answers}
+                plans |= {row: plan(row, written[row.object_id], now) for row in answers}
             for row, (reason, wait) in result.postponed.items():
                 plans[row] = postpone(row, now, reason, wait)
             await settle(conn, self._corpid, plans, self._reader)
-            given_back = [row.object_id for row in claims if row not in plans]
+            given_back = [row.key for row in claims if row not in plans]
             if given_back:
                 await release(conn, self._corpid, given_back, self._reader)
 
-    async def _hold(self, result: Round, stopping: asyncio.Event) -> float:
-        """Say what stands in the way of this corp and wait it out; new events do not shorten it."""
+    async def _hold(self, result: Round, stopping: asyncio.Event) -> None:
+        """Say what stands in the way of this corp and wait it out, in every lane; new events do not shorten it."""
         if result.paused is not None:
             code = str(result.paused.errcode)
             self._health.degraded(f"paused, a human must act: {_words(result.paused)}")
             self._metrics.corp_paused.labels(self._corpid, code).set(1)
             _log.error("corp.paused", corpid=self._corpid, errcode=result.paused.errcode)
-            await stopped_within(stopping, max(1.0, result.paused.retry_after))
+            await self._wait(stopping, max(1.0, result.paused.retry_after))
             self._metrics.corp_paused.labels(self._corpid, code).set(0)
-            return 0.0
-        if result.blocked is not None:
+        elif result.blocked is not None:
             self._health.degraded(f"blocked by the platform's rate limit: {_words(result.blocked)}")
             _log.warning("corp.blocked", corpid=self._corpid, seconds=result.blocked.retry_after)
-            await stopped_within(stopping, max(0.5, result.blocked.retry_after))
-            return 0.0
-        if result.answers:
+            await self._wait(stopping, max(0.5, result.blocked.retry_after))
+        elif result.answers:
             self._health.ok()
         elif result.postponed:
             self._health.degraded(f"no answer: {next(iter(result.postponed.values()))[0]}")
-        return 0.0
 
-    async def _idle(self, stopping: asyncio.Event, seconds: float) -> None:
-        wake = asyncio.create_task(self._wake.wait(), name=f"wake:{self._corpid}")
-        stop = asyncio.create_task(stopping.wait(), name=f"stop:{self._corpid}")
+    async def _wait(self, stopping: asyncio.Event, seconds: float) -> None:
+        self._held_until = max(self._held_until, self._clock() + seconds)
+        await stopped_within(stopping, seconds)
+
+    async def _either(self, stopping: asyncio.Event, event: asyncio.Event, seconds: float | None) -> None:
+        """Until one of the two is set, or the time is over."""
+        waits = [asyncio.create_task(one.wait(), name=f"wake:{self._corpid}") for one in (event, stopping)]
         try:
-            await asyncio.wait({wake, stop}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            wake.cancel()
-            stop.cancel()
-            await asyncio.gather(wake, stop, return_exceptions=True)
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
 
 def _words(error: ApiError) -> str:

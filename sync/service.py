@@ -20,6 +20,7 @@ from core.schema import require_current
 from core.settings import Settings
 from sync.apply import Applier, DatabasePositions, Decode, decode_delivery
 from sync.gauges import keep_measuring
+from sync.kinds import KINDS
 from sync.pending import release_all
 from sync.refresh import CorpRefresher
 from wecom.client import WeComClient
@@ -65,6 +66,7 @@ class SyncService:
                 reader,
                 database,
                 client,
+                KINDS,
                 metrics,
                 health.component(f"corp:{entry.corpid}"),
             )

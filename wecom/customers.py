@@ -8,12 +8,10 @@ from typing import Any
 
 from wecom.client import WeComClient
 from wecom.errors import Retry
+from wecom.fields import id_of, list_of, moment_of, number_of, table_of, text_of
 
 GET = "externalcontact/get"
-_LONGEST_ID = 128
-_LONGEST_TEXT = 10_000
 _MOST_PAGES = 200
-_LAST_SECOND = 253_402_300_799  # of the year 9999, the last that a date can have
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ async def read_customer(
     params = {"external_userid": external_userid}
     for _ in range(_MOST_PAGES):
         answer = await client.call(corpid, secret_name, GET, params=params, share=share)
-        contact = contact or _table(answer.get("external_contact"))
+        contact = contact or table_of(answer.get("external_contact"))
         followers = answer.get("follow_user")
         if not isinstance(followers, list | None):
             raise Retry(GET, None, "followers that are no list")
@@ -98,72 +96,44 @@ async def read_customer(
         raise Retry(GET, None, "an answer without the customer")
     return Customer(
         external_userid=external_userid,
-        name=_text(contact, "name"),
-        type=_number(contact, "type"),
-        gender=_number(contact, "gender"),
-        avatar=_text(contact, "avatar"),
-        unionid=_id(contact, "unionid"),
-        position=_text(contact, "position"),
-        corp_name=_text(contact, "corp_name"),
-        corp_full_name=_text(contact, "corp_full_name"),
-        external_profile=_table(contact.get("external_profile")),
+        name=text_of(contact, "name"),
+        type=number_of(contact, "type"),
+        gender=number_of(contact, "gender"),
+        avatar=text_of(contact, "avatar"),
+        unionid=id_of(contact, "unionid"),
+        position=text_of(contact, "position"),
+        corp_name=text_of(contact, "corp_name"),
+        corp_full_name=text_of(contact, "corp_full_name"),
+        external_profile=table_of(contact.get("external_profile")),
         follows=tuple(follows[userid] for userid in sorted(follows)),
     )
 
 
 def _follow(entry: Any) -> Follow | None:
-    table = _table(entry)
-    userid = _id(table, "userid") if table else None
+    table = table_of(entry)
+    userid = id_of(table, "userid") if table else None
     if table is None or not userid:
         return None
-    tags = [_table(tag) for tag in _list(table.get("tags"))]
+    tags = [table_of(tag) for tag in list_of(table.get("tags"))]
     return Follow(
         userid=userid.lower(),
-        remark=_text(table, "remark"),
-        description=_text(table, "description"),
-        createtime=_moment(table, "createtime"),
+        remark=text_of(table, "remark"),
+        description=text_of(table, "description"),
+        createtime=moment_of(table, "createtime"),
         tags=tuple(
             FollowTag(
-                _text(tag, "group_name"), _text(tag, "tag_name"), _number(tag, "type"), _id(tag, "tag_id") or None
+                text_of(tag, "group_name"),
+                text_of(tag, "tag_name"),
+                number_of(tag, "type"),
+                id_of(tag, "tag_id") or None,
             )
             for tag in tags
             if tag is not None
         ),
-        remark_corp_name=_text(table, "remark_corp_name"),
-        remark_mobiles=tuple(mobile for mobile in _list(table.get("remark_mobiles")) if isinstance(mobile, str)),
-        oper_userid=_id(table, "oper_userid"),
-        add_way=_number(table, "add_way"),
-        state=_text(table, "state"),
-        wechat_channels=_table(table.get("wechat_channels")),
+        remark_corp_name=text_of(table, "remark_corp_name"),
+        remark_mobiles=tuple(mobile for mobile in list_of(table.get("remark_mobiles")) if isinstance(mobile, str)),
+        oper_userid=id_of(table, "oper_userid"),
+        add_way=number_of(table, "add_way"),
+        state=text_of(table, "state"),
+        wechat_channels=table_of(table.get("wechat_channels")),
     )
-
-
-# Every field but the ids is optional, and few types are documented: what does not fit is left out, not believed.
-
-
-def _table(value: Any) -> dict[str, Any] | None:
-    return value if isinstance(value, dict) else None
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _text(table: Mapping[str, Any], name: str) -> str | None:
-    value = table.get(name)
-    return value[:_LONGEST_TEXT] if isinstance(value, str) else None
-
-
-def _id(table: Mapping[str, Any], name: str) -> str | None:
-    value = table.get(name)
-    return value if isinstance(value, str) and len(value) <= _LONGEST_ID else None
-
-
-def _number(table: Mapping[str, Any], name: str, largest: int = 2**31 - 1) -> int | None:
-    value = table.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= largest else None
-
-
-def _moment(table: Mapping[str, Any], name: str) -> int | None:
-    value = _number(table, name, _LAST_SECOND)
-    return value if value is not None and value >= 0 else None

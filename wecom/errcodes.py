@@ -9,6 +9,7 @@ from wecom.errors import (
     CustomerNotVisible,
     EmployeeNotVisible,
     NoRelation,
+    NotVisible,
     RateLimited,
     RequestRefused,
     Retry,
@@ -33,6 +34,12 @@ _CLASSES: dict[int, type[ApiError]] = {
     **dict.fromkeys((48001, 48002, 48004, 48005, 48006, 48009, 60031, 701008), CorpPaused),
     **dict.fromkeys((84061, 84083, 84084), NoRelation),
     40096: CustomerNotVisible,
+    # Department.
+    **dict.fromkeys((60003, 60123), NotVisible),
+    # Tag, or group of tags.
+    40068: NotVisible,
+    # Customer group: no such group, dissolved, not one of customers.
+    **dict.fromkeys((40050, 49008, 90501, 90509), NotVisible),
     **dict.fromkeys((40003, 46004, 48011, 50002, 60011, 60021, 60111, 84074, 92000), EmployeeNotVisible),
     **dict.fromkeys((40029, 42003, 42022), CodeRejected),
 }

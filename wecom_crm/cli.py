@@ -122,6 +122,14 @@ def migrate(context: typer.Context) -> None:
     _run(run_migrate(settings))
 
 
+@app.command("analyst-role")
+def analyst_role(context: typer.Context) -> None:
+    """Print the SQL of a role that reads the views for analysts only, for the configured database."""
+    from wecom_crm.analyst_role import print_role_script
+
+    raise typer.Exit(print_role_script(_options(context).settings()))
+
+
 @app.command()
 def demo(
     once: Annotated[bool, typer.Option(help="A fixed run that ends with a comparison, instead of going on.")] = False,

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, event, literal_column, make_url, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -152,7 +153,7 @@ def is_transient(error: BaseException) -> bool:
 
 def _engine(url: str, pool_size: int, statement_seconds: float) -> AsyncEngine:
     # hide_parameters: an error's text must not carry a customer's name into a log.
-    options: dict[str, Any] = {"hide_parameters": True}
+    options: dict[str, Any] = {"hide_parameters": True, "json_serializer": _json}
     if not url.startswith("sqlite"):
         # recycle: a proxy or the server may close what was idle for long; pre_ping finds the rest. PostgreSQL has
         # _check_before_use, because a ping is three round trips there.
@@ -183,6 +184,10 @@ def _engine(url: str, pool_size: int, statement_seconds: float) -> AsyncEngine:
     elif engine.dialect.name == "postgresql":
         _check_before_use(engine.sync_engine)
     return engine
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _for_postgresql(statement_seconds: float) -> dict[str, Any]:

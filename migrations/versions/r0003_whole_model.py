@@ -97,6 +97,7 @@ def upgrade() -> None:
     _events()
     for name, columns in _UPGRADED.items():
         _first_versions(name, columns)
+    op.create_index(op.f("ix_customer_follow_tag_corpid_tag_id"), "customer_follow_tag", ["corpid", "tag_id"])
 
 
 def _events() -> None:
@@ -747,6 +748,7 @@ def _history_c() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index(op.f("ix_customer_follow_tag_corpid_tag_id"), "customer_follow_tag")
     for name in reversed(_TABLES):
         op.drop_table(name)
     with op.batch_alter_table("pending_read") as batch:

@@ -21,6 +21,7 @@ from core.db.engine import Database
 from core.db.tables import ALL_TABLES, metadata
 from core.schema import SchemaOutdated, require_current
 from tests.support.databases import MakeDatabase
+from wecom_crm.dictionary import views
 from wecom_crm.migrate import alembic_config, migrate
 
 pytestmark = pytest.mark.asyncio
@@ -57,9 +58,20 @@ async def describe(database: Database) -> dict[str, Any]:
         return await conn.run_sync(described)
 
 
-async def downgrade(database: Database) -> None:
+async def downgrade(database: Database, target: str = "base") -> None:
     async with database.write() as conn:
-        await conn.run_sync(lambda plain: command.downgrade(alembic_config(plain), "base"))
+        await conn.run_sync(lambda plain: command.downgrade(alembic_config(plain), target))
+
+
+async def view_definitions(database: Database) -> dict[str, str]:
+    """What the database itself keeps of its views."""
+
+    def defined(conn: Connection) -> dict[str, str]:
+        found = inspect(conn)
+        return {name: found.get_view_definition(name) for name in found.get_view_names()}
+
+    async with database.read() as conn:
+        return await conn.run_sync(defined)
 
 
 async def test_the_tables_are_those_of_the_metadata(db: Database) -> None:
@@ -103,6 +115,22 @@ async def test_up_down_up(db: Database) -> None:
     assert await schema.revision(db) is None
     await migrate(db)
     assert await describe(db) == first
+
+
+async def test_views_go_up_down_up_as_well(db: Database) -> None:
+    await migrate(db)
+    first = await view_definitions(db)
+    assert sorted(first) == sorted(view.name for view in views())
+    assert all(first.values())
+    tables = await describe(db)
+    # The release before had none, and the same tables.
+    await downgrade(db, "0003")
+    assert await view_definitions(db) == {}
+    assert await describe(db) == tables
+    await migrate(db)
+    assert await view_definitions(db) == first
+    await downgrade(db)
+    assert await view_definitions(db) == {}
 
 
 async def test_a_second_time_changes_nothing(db: Database) -> None:

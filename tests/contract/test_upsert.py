@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import case
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import case, select
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from core.db.bulk import add, among, put, remove
 from core.db.engine import Database, is_transient
 from core.db.tables import corp, customer, customer_follow, customer_follow_tag, dead_letter, pending_read
 from core.db.upsert import insert_ignore, upsert
-from sync.facts import Effect, Facts
-from sync.objects.customers import Answer, write_answers, write_facts
+from sync.effects import CUSTOMER, Effect
+from sync.facts import Facts
+from sync.objects.base import Answer
+from sync.objects.customers import write_answers, write_facts
 from sync.pending import claim, settle, want
 from tests.support.crm import a_customer, a_follow, corp_tag, crm_database_at, day, personal_tag, rows
 
@@ -29,6 +32,10 @@ MOMENT = datetime(2026, 3, 2, 10, 0, 0, 123456, tzinfo=UTC)
 async def database(database_url: str) -> AsyncIterator[Database]:
     async with crm_database_at(database_url) as opened:
         yield opened
+
+
+def wish(userid: str) -> Effect:
+    return Effect(True, userid, wishes=((CUSTOMER, userid),))
 
 
 async def names(database: Database) -> dict[str, str]:
@@ -83,6 +90,65 @@ async def test_insert_ignore_by_another_unique_index(database: Database) -> None
     assert found[0]["payload"] == b"\0\xff"
 
 
+async def test_put_inserts_and_overwrites_only_what_it_is_told(database: Database) -> None:
+    later = MOMENT + timedelta(hours=1)
+    async with database.write() as conn:
+        await put(conn, corp, [{"corpid": "ww1", "name": "one", "reconciled_at": MOMENT}], ["name", "reconciled_at"])
+        given = [{"corpid": each, "name": "two", "reconciled_at": later} for each in ("ww1", "ww2")]
+        await put(conn, corp, given, ["reconciled_at"])
+        given = [{"corpid": each, "name": "three", "reconciled_at": None} for each in ("ww1", "ww3")]
+        await put(conn, corp, given)
+        await put(conn, corp, [], ["name"])
+    found = await rows(database, corp)
+    assert [tuple(row.values()) for row in found] == [
+        ("ww1", "one", later),
+        ("ww2", "two", later),
+        ("ww3", "three", None),
+    ]
+
+
+async def test_add_refuses_what_is_there(database: Database) -> None:
+    with pytest.raises(IntegrityError):
+        async with database.write() as conn:
+            await add(conn, corp, [{"corpid": "ww0", "name": "new"}, {"corpid": "ww1", "name": "other"}])
+    assert await names(database) == {"ww1": "ww1"}
+
+
+async def test_lists_carry_every_type(database: Database) -> None:
+    """Of what is in a list of rows, for one column each: texts, numbers, moments, documents, bytes, and no value."""
+    follow = {"corpid": "ww1", "userid": "wmA", "follow_userid": "z", "remark": '备 {,} "\\ 🎉', "add_way": 1}
+    follow |= {"remark_mobiles": ["1,3", "{}", 'a"b'], "wechat_channels": {"n": [1, None, "视"]}, "fetched_at": MOMENT}
+    follow |= {"createtime": 2**40}
+    empty: dict[str, Any] = dict.fromkeys(follow) | {"corpid": "ww1", "userid": "wmA", "follow_userid": "y"}
+    empty |= {"remark_mobiles": [], "remark": ""}
+    letter = {"corpid": "ww1", "log_id": "log", "partition": 0, "reason": "r", "payload": b"\0\xff,{}"}
+    letter |= {"received_at": MOMENT, "recorded_at": MOMENT}
+    async with database.write() as conn:
+        await add(conn, customer, [{"corpid": "ww1", "userid": "wmA", "first_seen_at": MOMENT}])
+        await add(conn, customer_follow, [empty, follow])
+        await add(conn, dead_letter, [letter | {"position": position} for position in (1, 2)])
+    found = await rows(database, customer_follow)
+    assert [{name: row[name] for name in follow} for row in found] == [empty, follow]
+    assert [row["payload"] for row in await rows(database, dead_letter)] == [letter["payload"]] * 2
+
+
+async def test_remove_takes_the_rows_with_these_keys(database: Database) -> None:
+    async with database.write() as conn:
+        await add(conn, corp, [{"corpid": each, "name": ""} for each in ("ww2", "ww3", "ww3 ", "WW3")])
+        await remove(conn, corp, [{"corpid": "ww1"}, {"corpid": "ww3"}, {"corpid": "ww9"}])
+        await remove(conn, corp, [])
+    assert [row["corpid"] for row in await rows(database, corp)] == ["WW3", "ww2", "ww3 "]
+
+
+@pytest.mark.parametrize("many", [0, 2, 3000])
+async def test_among_takes_lists_of_any_length(database: Database, many: int) -> None:
+    async with database.write() as conn:
+        await add(conn, corp, [{"corpid": each, "name": ""} for each in ("w1", "w2", "w2 ")])
+        statement = select(corp.c.corpid).where(among(database.dialect, corp.c.corpid, "ids")).order_by(corp.c.corpid)
+        found = await conn.execute(statement, {"ids": [f"w{number}" for number in range(1, many + 1)]})
+        assert list(found.scalars()) == ["w1", "w2"][:many]
+
+
 async def test_instants_keep_their_microseconds(database: Database) -> None:
     async with database.write() as conn:
         await conn.execute(corp.insert(), [{"corpid": "ww2", "name": "", "reconciled_at": MOMENT}])
@@ -117,7 +183,7 @@ async def test_many_at_once_are_within_what_a_statement_can_carry(database: Data
         now = await database.clock(conn)
         facts = {(userid, "zhangsan"): Facts(add_at=day(10)) for userid in crowd}
         await write_facts(conn, database.dialect, "ww1", facts, now)
-        await want(conn, database.dialect, "ww1", [Effect(True, userid) for userid in crowd], now)
+        await want(conn, database.dialect, "ww1", [wish(userid) for userid in crowd], now)
         answers = [
             Answer(userid, MOMENT, a_customer(a_follow(tags=(corp_tag("t1"),)), userid=userid)) for userid in crowd
         ]
@@ -140,7 +206,7 @@ async def test_writers_of_the_same_customers_end_without_a_deadlock(database: Da
             now = await database.clock(conn)
             facts = {(userid, "zhangsan"): Facts(add_at=day(10, number)) for userid in turned}
             await write_facts(conn, database.dialect, "ww1", facts, now)
-            await want(conn, database.dialect, "ww1", [Effect(True, userid) for userid in turned], now)
+            await want(conn, database.dialect, "ww1", [wish(userid) for userid in turned], now)
 
     async def refresh(number: int) -> None:
         fetched_at = MOMENT + timedelta(seconds=number)

@@ -13,7 +13,8 @@ import pytest_asyncio
 
 from core.db.engine import Database
 from sync.facts import Facts
-from sync.objects.customers import Answer, write_answers, write_facts
+from sync.objects.base import Answer
+from sync.objects.customers import write_answers, write_facts
 from tests.support.crm import a_customer, a_follow, corp_tag, crm_database, day, personal_tag
 from wecom.simulator.truth import Truth
 from wecom_crm.comparison import CUSTOMER_COLUMNS, FOLLOW_COLUMNS, Report, compare

@@ -16,7 +16,7 @@ from core.db.engine import Database
 from core.db.tables import contact_event, customer, customer_follow, dead_letter, log_position, pending_read
 from core.eventlog.base import PartitionLost
 from core.eventlog.embedded import EmbeddedLog
-from sync import apply as apply_module
+from sync import told as told_module
 from sync.apply import DatabasePositions
 from sync.dead_letters import TooManyDeadLetters
 from tests.support.applying import ApplyBench
@@ -160,15 +160,15 @@ async def test_an_unknown_event_is_kept_in_the_ledger(bench: ApplyBench) -> None
 
 def break_customer(monkeypatch: pytest.MonkeyPatch, broken: Callable[[str], bool]) -> None:
     """Make every batch that touches one of these customers fail, as a handler with a bug would."""
-    real: Callable[..., Awaitable[None]] = apply_module.want
+    real: Callable[..., Awaitable[None]] = told_module.want
 
-    async def want(conn: Any, dialect: str, corpid: str, effects: Any, now: Any) -> None:
+    async def want(conn: Any, dialect: str, corpid: str, effects: Any, now: Any, **more: Any) -> None:
         effects = list(effects)
         if any(effect.customer and broken(effect.customer) for effect in effects):
             raise LookupError("a bug")
-        await real(conn, dialect, corpid, effects, now)
+        await real(conn, dialect, corpid, effects, now, **more)
 
-    monkeypatch.setattr(apply_module, "want", want)
+    monkeypatch.setattr(told_module, "want", want)
 
 
 async def test_a_key_that_keeps_failing_is_set_aside_and_the_rest_goes_on(

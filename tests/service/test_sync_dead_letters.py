@@ -14,6 +14,7 @@ from core.envelope import Envelope
 from core.eventlog.base import Batch, Gap, PartitionLost, Record, Span
 from core.eventlog.embedded import EmbeddedLog
 from sync import apply as apply_module
+from sync import told as told_module
 from sync.apply import DatabasePositions
 from sync.dead_letters import Ceiling, TooManyDeadLetters
 from tests.support.applying import ApplyBench
@@ -32,16 +33,16 @@ async def bench(tmp_path: Path) -> AsyncIterator[ApplyBench]:
 
 def fail_for(monkeypatch: pytest.MonkeyPatch, broken: Callable[[str], bool]) -> list[int]:
     """Make the write of these customers fail, as a bug would; returns a list with the number of writes tried."""
-    real: Callable[..., Awaitable[None]] = apply_module.want
+    real: Callable[..., Awaitable[None]] = told_module.want
     tried = [0]
 
-    async def want(conn: Any, dialect: str, corpid: str, effects: Any, now: Any) -> None:
+    async def want(conn: Any, dialect: str, corpid: str, effects: Any, now: Any, **more: Any) -> None:
         tried[0] += 1
-        await real(conn, dialect, corpid, effects, now)
+        await real(conn, dialect, corpid, effects, now, **more)
         if any(broken(effect.customer) for effect in effects):
             raise LookupError("a bug")
 
-    monkeypatch.setattr(apply_module, "want", want)
+    monkeypatch.setattr(told_module, "want", want)
     return tried
 
 

@@ -19,8 +19,10 @@ import pytest_asyncio
 from core.db.engine import Database
 from core.db.tables import customer, customer_follow, customer_follow_tag
 from core.envelope import interpret
-from sync.facts import Facts, effect_of, fold
-from sync.objects.customers import Answer, write_answers, write_facts
+from sync.effects import effect_of, fold
+from sync.facts import Facts
+from sync.objects.base import Answer
+from sync.objects.customers import write_answers, write_facts
 from tests.support.crm import a_customer, a_follow, contact_change, corp_tag, crm_database, day, rows
 from wecom.customers import Customer
 

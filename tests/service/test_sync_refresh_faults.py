@@ -14,7 +14,7 @@ from sqlalchemy import event
 
 from core.db.engine import Database
 from core.db.tables import customer, customer_follow, pending_read
-from sync import refresh as refresh_module
+from sync.objects import customers as customers_module
 from sync.pending import LEASE, claim, settle
 from tests.support.crm import rows
 from tests.support.loopback_api import follower
@@ -131,14 +131,14 @@ async def test_an_answer_never_looks_newer_than_its_call(tmp_path: Path) -> None
 async def test_one_object_that_breaks_the_reader_is_put_off_and_the_others_are_read(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real: Callable[..., Awaitable[Any]] = refresh_module.read_customer
+    real: Callable[..., Awaitable[Any]] = customers_module.read_customer
 
     async def read(client: Any, corpid: str, secret: str, userid: str) -> Any:
         if userid == "wmBad":
             raise LookupError("a bug")
         return await real(client, corpid, secret, userid)
 
-    monkeypatch.setattr(refresh_module, "read_customer", read)
+    monkeypatch.setattr(customers_module, "read_customer", read)
     desk.api.show("wmA", follower())
     await desk.want("wmA", "wmBad")
     await desk.drain()
@@ -152,14 +152,14 @@ async def test_one_object_that_breaks_the_reader_is_put_off_and_the_others_are_r
 async def test_one_answer_that_cannot_be_written_is_put_off_and_the_others_are_written(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real: Callable[..., Awaitable[Any]] = refresh_module.write_answers
+    real: Callable[..., Awaitable[Any]] = customers_module.write_answers
 
     async def write(conn: Any, dialect: str, corpid: str, answers: Any, now: Any) -> Any:
-        if any(answer.userid == "wmBad" for answer in answers):
+        if any(answer.object_id == "wmBad" for answer in answers):
             raise LookupError("a bug")
         return await real(conn, dialect, corpid, answers, now)
 
-    monkeypatch.setattr(refresh_module, "write_answers", write)
+    monkeypatch.setattr(customers_module, "write_answers", write)
     for name in ("wmA", "wmB", "wmBad"):
         desk.api.show(name, follower())
     desk.api.codes["ww1", "wmNone"] = -1
@@ -220,7 +220,7 @@ async def test_rows_of_a_round_that_failed_are_given_back_at_once(desk: Desk, mo
         async def away(*_: Any) -> None:
             raise ConnectionResetError
 
-        patch.setattr(refresh_module, "write_answers", away)
+        patch.setattr(customers_module, "write_answers", away)
         with pytest.raises(ConnectionResetError):
             await desk.turn()
     row = await desk.pending()

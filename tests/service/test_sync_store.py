@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from itertools import permutations
 from pathlib import Path
@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import insert
 
 from core.db.engine import Database
-from core.db.tables import customer, customer_follow, customer_follow_tag
+from core.db.tables import customer, customer_follow, customer_follow_tag, employee_alias, tag, tag_group
 from sync.facts import Facts
-from sync.objects.customers import Answer, Written, tag_key, write_answers, write_facts
+from sync.objects.base import Answer, Written
+from sync.objects.customers import write_answers, write_facts
+from sync.objects.relations import tag_key
 from tests.support.crm import a_customer, a_follow, corp_tag, crm_database, day, personal_tag, rows
 from wecom.customers import Customer, FollowTag
 
@@ -287,6 +290,88 @@ async def test_facts_of_one_relation_leave_the_others_alone(store: Store) -> Non
     await store.facts(loss_at=day(12), loss_by="customer")
     assert (await store.follow())["lost_by"] == "customer"
     assert (await store.follow("lisi"))["lost_at"] is None
+
+
+async def renamed(store: Store, old: str, new: str) -> None:
+    async with store.database.write() as conn:
+        row = {"corpid": "ww1", "userid": old, "new_userid": new, "happened_at": day(8)}
+        await conn.execute(insert(employee_alias), [row])
+
+
+async def test_an_answer_that_names_an_old_id_counts_for_the_new_one(store: Store) -> None:
+    await renamed(store, "zhangsan", "zhang.san")
+    told = a_follow("zhangsan", remark="kept", oper_userid="zhangsan", tags=(corp_tag("t1"),))
+    await store.answer(day(11), a_customer(told))
+    (relation,) = await rows(store.database, customer_follow)
+    # Who started it stays as told.
+    assert (relation["follow_userid"], relation["remark"], relation["oper_userid"]) == ("zhang.san", "kept", "zhangsan")
+    assert [row["follow_userid"] for row in await store.tags()] == ["zhang.san"]
+    assert not (await store.answer(day(12), a_customer(told))).changed
+
+
+@pytest.mark.parametrize("ids", [("aaa", "zhang.san"), ("zhang.san", "zzz")], ids=["old id first", "new id first"])
+async def test_of_an_old_and_a_new_id_in_one_answer_the_new_one_counts(store: Store, ids: tuple[str, str]) -> None:
+    (old,) = {*ids} - {"zhang.san"}
+    await renamed(store, old, "zhang.san")
+    follows = [a_follow(userid, remark=userid, tags=(corp_tag(userid),)) for userid in ids]
+    await store.answer(day(11), a_customer(*follows))
+    (relation,) = await rows(store.database, customer_follow)
+    assert (relation["follow_userid"], relation["remark"]) == ("zhang.san", "zhang.san")
+    assert [row["tag_id"] for row in await store.tags()] == ["zhang.san"]
+
+
+async def test_a_row_of_an_old_id_is_left_to_those_who_move_it(store: Store) -> None:
+    await store.answer(day(11), a_customer(a_follow("zhangsan", remark="old")))
+    before = await store.follow()
+    await renamed(store, "zhangsan", "zhang.san")
+    result = await store.answer(day(12), a_customer(a_follow("zhang.san", remark="new")))
+    assert result.unseen == {}
+    assert await store.follow() == before
+    assert (await store.follow("zhang.san"))["remark"] == "new"
+
+
+async def known_tags(store: Store, *, fetched_at: datetime | None, deleted: Sequence[str] = ()) -> None:
+    """Tags t1 and t2 as they were read themselves."""
+    first = {"corpid": "ww1", "first_seen_at": day(8), "fetched_at": fetched_at}
+    async with store.database.write() as conn:
+        await conn.execute(insert(tag_group), [first | {"group_id": "g", "group_name": "Group of today"}])
+        for tag_id in ("t1", "t2"):
+            row = first | {"tag_id": tag_id, "group_id": "g", "tag_name": f"{tag_id} of today"}
+            await conn.execute(insert(tag), [row | {"deleted_at": day(10) if tag_id in deleted else None}])
+
+
+@pytest.mark.parametrize("kind", [1, 3])
+async def test_a_tag_that_was_deleted_meanwhile_is_left_out(store: Store, kind: int) -> None:
+    await known_tags(store, fetched_at=day(9), deleted=["t1"])
+    tags = (FollowTag("g", "a", kind, "t1"), FollowTag("g", "b", kind, "t2"), personal_tag("mine"))
+    await store.answer(day(11), a_customer(a_follow(tags=tags)))
+    assert [row["tag_id"] for row in await store.tags()] == [None, "t2"]
+
+
+async def test_a_tag_that_was_deleted_later_is_taken_away_by_the_next_answer(store: Store) -> None:
+    told = a_customer(a_follow(tags=(corp_tag("t1"), corp_tag("t2"))))
+    await store.answer(day(11), told)
+    await known_tags(store, fetched_at=day(9), deleted=["t1"])
+    assert (await store.answer(day(12), told)).changed
+    assert [row["tag_id"] for row in await store.tags()] == ["t2"]
+
+
+@pytest.mark.parametrize(
+    ("fetched_at", "expected"),
+    [
+        (day(12), ("Group of today", "t1 of today")),
+        (day(11), ("Level", "VIP")),
+        (day(10), ("Level", "VIP")),
+        (None, ("Level", "VIP")),
+    ],
+)
+async def test_a_tag_is_called_as_it_was_read_last(
+    store: Store, fetched_at: datetime | None, expected: tuple[str, str]
+) -> None:
+    await known_tags(store, fetched_at=fetched_at)
+    await store.answer(day(11), a_customer(a_follow(tags=(corp_tag("t1"),))))
+    (row,) = await store.tags()
+    assert (row["group_name"], row["tag_name"]) == expected
 
 
 async def test_equal_ids_of_two_corps_are_two_customers(tmp_path: Path) -> None:

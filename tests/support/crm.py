@@ -11,21 +11,28 @@ from typing import Any
 from sqlalchemy import Table, insert, select
 
 from core.db.engine import Database
-from core.db.tables import corp, metadata
+from core.db.tables import corp, employee, metadata
 from core.schema import CURRENT
 from wecom.customers import Customer, Follow, FollowTag
 from wecom_crm.migrate import migrate
 
+KNOWN = tuple((corpid, userid) for corpid in ("ww1", "ww2", "ww3", "ww9") for userid in ("zhangsan", "lisi", "wangwu"))
+"""Employees whom the tests' events name."""
+
 
 @asynccontextmanager
-async def crm_database(folder: Path, corpids: Sequence[str] = ("ww1",)) -> AsyncIterator[Database]:
-    """A database with every table of this release and these corps."""
+async def crm_database(
+    folder: Path, corpids: Sequence[str] = ("ww1",), employees: Sequence[tuple[str, str]] = KNOWN
+) -> AsyncIterator[Database]:
+    """A database with every table of this release, these corps and employees, of whom nobody has to be read."""
     database = Database(f"sqlite+aiosqlite:///{folder / 'crm.sqlite'}")
     async with database.write() as conn:
         # The migrations make the same tables, and take longer.
         await conn.run_sync(metadata.create_all)
         await conn.exec_driver_sql("CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32))")
         await conn.exec_driver_sql(f"INSERT INTO alembic_version VALUES ('{CURRENT}')")
+        for corpid, userid in employees:
+            await conn.execute(insert(employee).values(corpid=corpid, userid=userid, first_seen_at=day(0)))
     async with _with_corps(database, corpids):
         yield database
 

@@ -1,4 +1,4 @@
-"""The two API paths that sync calls, on loopback: says what it is told to say and counts what it is asked.
+"""The API paths that sync calls, on loopback: says what it is told to say and counts what it is asked.
 
 For what the simulator does not do on demand: hold an answer back, answer one corp with one error code for ever.
 """
@@ -39,6 +39,11 @@ class LoopbackApi:
         self.held: set[tuple[str, str]] = set()
         """Reads of these wait for ``release``."""
         self._released = asyncio.Event()
+        self.objects: dict[tuple[str, str], Mapping[str, Any]] = {}
+        """What is not a customer: path and id to the answer. The rest is answered with the code in ``missing``."""
+        self.missing: dict[str, int] = {}
+        self.asked: list[tuple[str, str]] = []
+        """Paths and ids of those, in the order of the calls."""
 
     def read_of(self, corpid: str = "ww1") -> list[str]:
         """Whom of this corp was asked about."""
@@ -73,12 +78,27 @@ class LoopbackApi:
         code = self.codes.get(key) or self.codes.get(corpid) or (0 if key in self.customers else 84061)
         return _answer({"errcode": code, "errmsg": ""} | dict(self.customers.get(key, {}) if not code else {}))
 
+    async def _other(self, request: web.Request) -> web.Response:
+        path = request.match_info["path"]
+        body = await request.json() if request.method == "POST" else {}
+        named = [request.query.get(name) for name in ("userid", "id", "tagid")] + [body.get("chat_id")]
+        named += [ids[0] for name in ("tag_id", "group_id") if (ids := body.get(name))]
+        object_id = next((name for name in named if name), "")
+        self.asked.append((path, object_id))
+        found = self.objects.get((path, object_id))
+        code = self.missing.get(path, 40058) if found is None else 0
+        return _answer({"errcode": code, "errmsg": ""} | dict(found or {}))
+
     @asynccontextmanager
     async def served(self) -> AsyncIterator[LoopbackApi]:
         """On a free port."""
         app = web.Application()
         app.add_routes(
-            [web.get("/cgi-bin/gettoken", self._gettoken), web.get("/cgi-bin/externalcontact/get", self._get)]
+            [
+                web.get("/cgi-bin/gettoken", self._gettoken),
+                web.get("/cgi-bin/externalcontact/get", self._get),
+                web.route("*", "/cgi-bin/{path:.+}", self._other),
+            ]
         )
         runner = web.AppRunner(app, shutdown_timeout=1.0)
         await runner.setup()

@@ -16,7 +16,9 @@ from core.db.engine import Database
 from core.db.tables import pending_read
 from core.health import Health
 from core.metrics import Metrics
-from sync.facts import Effect, Facts
+from sync.effects import CUSTOMER, Effect
+from sync.facts import Facts
+from sync.kinds import KINDS
 from sync.objects.customers import write_facts
 from sync.pending import want
 from sync.refresh import CorpRefresher
@@ -46,7 +48,9 @@ class Desk:
 
     async def want(self, *userids: str, times: int = 1, **more: Any) -> None:
         """Events named these customers."""
-        effects = [Effect(True, userid, **more) for userid in userids for _ in range(times)]
+        effects = [
+            Effect(True, userid, wishes=((CUSTOMER, userid),), **more) for userid in userids for _ in range(times)
+        ]
         async with self.database.write() as conn:
             await want(conn, self.database.dialect, "ww1", effects, await self.database.clock(conn))
 
@@ -98,6 +102,6 @@ async def desk_at(folder: Path, clock: Callable[[], float] | None = None) -> Asy
     async with crm_database(folder) as database, api.served(), api.client(database, metrics) as client:
         component = health.component("corp:ww1")
         refresher = CorpRefresher(
-            "ww1", SECRET_NAME, "me", database, client, metrics, component, clock or time.monotonic
+            "ww1", SECRET_NAME, "me", database, client, KINDS, metrics, component, clock or time.monotonic
         )
         yield Desk(database, api, refresher, health)

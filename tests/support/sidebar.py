@@ -29,7 +29,9 @@ from core.settings import Settings, parse
 from sidebar.app import create_app
 from sidebar.guard import SESSION_HEADER
 from sidebar.keys import READER
-from sync.objects.customers import Answer, write_answers
+from sync.kinds import KINDS
+from sync.objects.base import Answer
+from sync.objects.customers import write_answers
 from sync.refresh import CorpRefresher
 from tests.support.crm import crm_database, crm_database_at
 from wecom.client import WeComClient
@@ -375,7 +377,7 @@ async def _refreshing(bench: Bench) -> AsyncIterator[None]:
     for corpid in CORPIDS:
         part = bench.health.component(f"corp:{corpid}")
         bench.refreshers[corpid] = CorpRefresher(
-            corpid, f"agent:{CRM}", "me", bench.database, bench.client, bench.metrics, part
+            corpid, f"agent:{CRM}", "me", bench.database, bench.client, KINDS, bench.metrics, part
         )
     async with asyncio.TaskGroup() as tasks:
         for corpid, refresher in bench.refreshers.items():

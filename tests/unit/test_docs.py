@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import math
 import os
 import re
@@ -18,9 +19,8 @@ import pytest
 import typer
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
-from sqlalchemy import create_engine
 
-from core.db.engine import STATEMENT_SECONDS
+from core.db.engine import STATEMENT_SECONDS, Database
 from core.db.tables import metadata
 from core.eventlog.embedded import KEEP_SECONDS
 from core.eventlog.kafka_member import Pace
@@ -40,6 +40,7 @@ from ingest.server import KEEP_ALIVE_SECONDS, MOST_CONNECTIONS, RECEIVE_SECONDS
 from wecom.errcodes import class_of
 from wecom.errors import RequestRefused
 from wecom_crm.cli import app
+from wecom_crm.migrate import migrate
 from wecom_crm.serve import LOG_FILE, PARKED_FILE
 from wecom_crm.topics import KEPT_DAYS
 
@@ -306,12 +307,17 @@ def test_the_problems_shown_are_what_is_said() -> None:
 @pytest.fixture(scope="module")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
     path = tmp_path_factory.mktemp("docs") / "crm.db"
-    engine = create_engine(f"sqlite:///{path}")
-    metadata.create_all(engine)
-    engine.dispose()
+    asyncio.run(_migrated(f"sqlite+aiosqlite:///{path}"))
     connection = sqlite3.connect(path)
     yield connection
     connection.close()
+
+
+async def _migrated(url: str) -> None:
+    # With the views, which the metadata knows nothing of.
+    database = Database(url)
+    await migrate(database)
+    await database.close()
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.envelope import Envelope
-from sync.facts import Effect, EventUnusable, Facts, effect_of, fold, lost
+from sync.effects import Effect, EventUnusable, effect_of, fold
+from sync.facts import Facts, lost
 
 TEN = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
+
+
+LOOK = (("customer", "wmA"),)
 
 
 def at(minutes: float) -> datetime:
@@ -39,7 +43,7 @@ def event(change: str, minutes: float = 0, **more: object) -> Envelope:
 
 @pytest.mark.parametrize("change", ["add_external_contact", "add_half_external_contact"])
 def test_an_add_is_a_fact_and_a_wish_to_read(change: str) -> None:
-    assert effect_of(event(change)) == Effect(True, "wmA", "zhangsan", Facts(add_at=TEN))
+    assert effect_of(event(change)) == Effect(True, "wmA", "zhangsan", Facts(add_at=TEN), wishes=LOOK)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,7 @@ def test_who_ended_it_comes_from_the_event(change: str, leaves: tuple[tuple[str,
 
 @pytest.mark.parametrize("change", ["edit_external_contact", "transfer_fail", "msg_audit_approved"])
 def test_other_changes_only_ask_for_a_look(change: str) -> None:
-    assert effect_of(event(change)) == Effect(True, "wmA", "zhangsan")
+    assert effect_of(event(change)) == Effect(True, "wmA", "zhangsan", wishes=LOOK)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sync.dead_letters import Ceiling, TooManyDeadLetters
-from sync.objects.customers import Written
+from sync.objects.base import Written
 from sync.pending import CONFIRM_AFTER, RECHECK, UNSEEN_LADDER, Claim, Next, plan, postpone
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -15,7 +15,8 @@ NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 
 def row(stage: str = "first", events: int = 1, attempts: int = 0, **more: datetime) -> Claim:
     asked = NOW - timedelta(seconds=1)
-    return Claim("wmA", 1, stage, events, attempts, asked, more.get("recheck_at"), more.get("recheck_last_at"))
+    rechecks = (more.get("recheck_at"), more.get("recheck_last_at"))
+    return Claim("customer", "wmA", 1, stage, events, attempts, asked, *rechecks)
 
 
 def seconds(after: Next | None) -> float:

@@ -18,6 +18,7 @@ MOMENT = 1403610513
 ADDED = "woAJ2GCAAAXtWyujaWJHDDGi0mAAAA"
 HALF = "woAJ2GCAAAXtWyujaWJHDDGi0mACAAAA"
 CHAT = "wrx7HUARsKwGRaQBVKPBTcEyzdHA4HrQ"
+TAG, GROUP = "etjmgTCQAAYIEtCEn30FEiMU9jH_HaaA", "etjmgTCQAAYIEtCEn30FEiMU9jH_Group"
 
 # What each sample says: change, object and what the family adds. The member is zhangsan in all of them.
 EXTERNAL: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -64,12 +65,12 @@ OTHERS: dict[str, tuple[str, str, str, str | None, str | None, str | None]] = {
     "chat_create": ("change_external_chat", "create", "chat", CHAT, None, None),
     "chat_update": ("change_external_chat", "update", "chat", CHAT, None, None),
     "chat_rename": ("change_external_chat", "update", "chat", CHAT, None, None),
-    "tag_create": ("change_external_tag", "create", "tag", "etjmgTCQAAYIEtCEn30FEiMU9jH_HaaA", None, None),
+    "tag_create": ("change_external_tag", "create", "tag", TAG, None, None),
     "tag_group_delete": (
         "change_external_tag",
         "delete",
         "tag_group",
-        "etjmgTCQAAYIEtCEn30FEiMU9jH_Group",
+        GROUP,
         None,
         None,
     ),
@@ -79,6 +80,21 @@ OTHERS: dict[str, tuple[str, str, str, str | None, str | None, str | None]] = {
     "delete_user": ("change_contact", "delete_user", "member", "zhangsan", "zhangsan", None),
     "create_party": ("change_contact", "create_party", "party", "2", None, None),
     "update_tag": ("change_contact", "update_tag", "member_tag", "1", None, None),
+    "create_user_thin": ("change_contact", "create_user", "member", "zhangsan", "zhangsan", None),
+    "update_user_thin": ("change_contact", "update_user", "member", "zhangsan", "zhangsan", None),
+    "update_party": ("change_contact", "update_party", "party", "2", None, None),
+    "delete_party": ("change_contact", "delete_party", "party", "2", None, None),
+    "chat_dismiss": ("change_external_chat", "dismiss", "chat", CHAT, None, None),
+    "chat_members_join_by_code": ("change_external_chat", "update", "chat", CHAT, None, None),
+    "chat_members_leave": ("change_external_chat", "update", "chat", CHAT, None, None),
+    "chat_owner": ("change_external_chat", "update", "chat", CHAT, None, None),
+    "chat_notice": ("change_external_chat", "update", "chat", CHAT, None, None),
+    "chat_update_of_old": ("change_external_chat", "update", "chat", CHAT, None, None),
+    "tag_update": ("change_external_tag", "update", "tag", TAG, None, None),
+    "tag_delete": ("change_external_tag", "delete", "tag", TAG, None, None),
+    "tag_group_create": ("change_external_tag", "create", "tag_group", GROUP, None, None),
+    "tag_group_update": ("change_external_tag", "update", "tag_group", GROUP, None, None),
+    "tag_shuffle": ("change_external_tag", "shuffle", "tag_group", GROUP, None, None),
 }
 
 

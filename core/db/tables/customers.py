@@ -90,5 +90,6 @@ customer_follow_tag = Table(
         ["corpid", "userid", "follow_userid"],
         ["customer_follow.corpid", "customer_follow.userid", "customer_follow.follow_userid"],
     ),
+    Index(None, "corpid", "tag_id"),
     comment="Tags that an employee gave a customer",
 )

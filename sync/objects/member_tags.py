@@ -1,0 +1,107 @@
+"""Tags of employees, with who has them: what tag/get says of one. No history is kept of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.db.bulk import put, remove
+from core.db.tables import employee_tag, employee_tag_member
+from sync.objects.aliases import resolve
+from sync.objects.base import Answer, Row, Written, newer
+from sync.objects.rows import lock_rows
+from wecom.client import WeComClient
+from wecom.directory import MemberTag, read_member_tag
+
+USER, PARTY = "user", "party"
+
+Has = tuple[int, str, str]
+"""Tag, type and id of a member."""
+
+
+class MemberTags:
+    """The kind ``member_tag``; object ids are the tags' numbers as text, what is found is a ``MemberTag``."""
+
+    name = "member_tag"
+
+    async def read(self, client: WeComClient, corpid: str, secret_name: str, object_id: str) -> MemberTag:
+        """See ``Kind``."""
+        return await read_member_tag(client, corpid, secret_name, int(object_id))
+
+    async def write(
+        self, conn: AsyncConnection, dialect: str, corpid: str, answers: Sequence[Answer], now: datetime
+    ) -> dict[str, Written]:
+        """See ``Kind``. What the platform does not show keeps who had it last."""
+        newest = await resolve(conn, corpid, {userid for one in answers if one.found for userid in one.found.users})
+        by_number = {int(answer.object_id): answer for answer in answers}
+        numbers: list[Any] = sorted(by_number)
+        old, _ = await lock_rows(conn, dialect, employee_tag, corpid, numbers, now)
+        stands = await _members(conn, corpid, numbers)
+        done: dict[str, Written] = {}
+        rows: list[Row] = []
+        gone: set[Has] = set()
+        come: set[Has] = set()
+        for number in numbers:
+            answer, row = by_number[number], old[number]
+            result = done[answer.object_id] = Written(fetched_at=answer.fetched_at, previous_fetch=row["fetched_at"])
+            if not newer(answer.fetched_at, row["fetched_at"]):
+                continue
+            new = _after(row, answer)
+            if new != row:
+                rows.append(new)
+            result.changed = any(new[name] != row[name] for name in ("tagname", "gone_at"))
+            if answer.found is not None:
+                had = {has for has in stands if has[0] == number}
+                has = _listed(answer.found, newest)
+                result.changed |= had != has
+                gone |= had - has
+                come |= has - had
+        await _write(conn, corpid, rows)
+        await remove(conn, employee_tag_member, _rows(corpid, gone))
+        await put(conn, employee_tag_member, _rows(corpid, come))
+        return done
+
+
+def _after(old: Row, answer: Answer) -> Row:
+    """The row after this answer, which is news."""
+    if answer.found is None:
+        return old | {"gone_at": old["gone_at"] or answer.fetched_at}
+    gone_at = old["gone_at"]
+    if gone_at is not None and gone_at <= answer.fetched_at:
+        # A call that began later and did not show it is the newer word on that.
+        gone_at = None
+    return old | {"tagname": answer.found.tagname, "gone_at": gone_at, "fetched_at": answer.fetched_at}
+
+
+def _listed(found: MemberTag, newest: Mapping[str, str]) -> set[Has]:
+    users = {(found.tagid, USER, newest.get(userid, userid)) for userid in found.users}
+    return users | {(found.tagid, PARTY, str(number)) for number in found.parties}
+
+
+async def _members(conn: AsyncConnection, corpid: str, numbers: Sequence[int]) -> set[Has]:
+    t = employee_tag_member.c
+    rows = select(t.tagid, t.member_type, t.member_id).where(t.corpid == corpid, t.tagid.in_(numbers))
+    return {(row.tagid, row.member_type, row.member_id) for row in await conn.execute(rows)}
+
+
+def _rows(corpid: str, members: set[Has]) -> list[Row]:
+    return [
+        {"corpid": corpid, "tagid": number, "member_type": kind, "member_id": member_id}
+        for number, kind, member_id in sorted(members)
+    ]
+
+
+async def _write(conn: AsyncConnection, corpid: str, rows: Sequence[Row]) -> None:
+    if rows:
+        columns = ("tagname", "gone_at", "fetched_at")
+        t = employee_tag.c
+        await conn.execute(
+            update(employee_tag)
+            .where(t.corpid == corpid, t.tagid == bindparam("k_id"))
+            .values({name: bindparam(f"v_{name}") for name in columns}),
+            [{"k_id": row["tagid"]} | {f"v_{name}": row[name] for name in columns} for row in rows],
+        )

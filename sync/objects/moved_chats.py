@@ -1,0 +1,64 @@
+"""Customer groups that an employee owns, administers or is in, told by the employee's new id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import or_, select
+
+from core.db.bulk import put, remove
+from core.db.tables import group_chat, group_chat_member
+from sync.history import Version, record
+from sync.objects.base import Row
+from sync.objects.moves import Move
+from sync.objects.rows import lock_rows, save_rows
+from wecom.group_chats import EMPLOYEE
+
+_KEY = ("chat_id", "type", "userid")
+_COLUMNS = tuple(column.name for column in group_chat_member.columns if column.name not in {"corpid", *_KEY})
+
+
+async def move_chats(move: Move, most: int) -> int:
+    """Change so many groups at most. Returns how many; ``most`` if more may be left."""
+    t = group_chat.c
+    led = select(t.chat_id, t.owner, t.admins).where(
+        t.corpid == move.corpid, or_(t.owner == move.old, move.named(t.admins))
+    )
+    ids, more = await move.keys(led.order_by(t.chat_id), most)
+    m = group_chat_member.c
+    joined = select(m.chat_id, m.userid).where(m.corpid == move.corpid, m.userid == move.old, m.type == EMPLOYEE)
+    joined_ids, more_joined = await move.keys(joined.order_by(m.chat_id), most)
+    ids = sorted({*ids, *joined_ids})[:most]
+    if not ids:
+        return 0
+    old, _ = await lock_rows(move.conn, move.dialect, group_chat, move.corpid, ids, move.now)
+    new = {
+        chat_id: row
+        | {"owner": move.new if row["owner"] == move.old else row["owner"], "admins": move.renamed(row["admins"])}
+        for chat_id, row in old.items()
+    }
+    causes = dict.fromkeys(ids, move.cause)
+    await save_rows(move.conn, group_chat, move.corpid, old, new, (), causes, move.now)
+    await _move_members(move, ids)
+    return most if more or more_joined else len(ids)
+
+
+async def _move_members(move: Move, ids: Sequence[str]) -> None:
+    """Of these groups, which are locked. Who is in a group by both ids is in it by the new one."""
+    t = group_chat_member.c
+    both = select(group_chat_member).where(
+        *(t.corpid == move.corpid, t.chat_id.in_(ids), t.type == EMPLOYEE, t.userid.in_([move.old, move.new])),
+    )
+    rows = [dict(row) for row in (await move.conn.execute(both.order_by(t.chat_id))).mappings()]
+    there = {row["chat_id"] for row in rows if row["userid"] == move.new}
+    gone = [row for row in rows if row["userid"] == move.old]
+    come = [row | {"userid": move.new} for row in gone if row["chat_id"] not in there]
+    await remove(move.conn, group_chat_member, [{"corpid": move.corpid, **_key(row)} for row in gone])
+    await put(move.conn, group_chat_member, come, _COLUMNS)
+    versions = [Version(_key(row), None, move.cause) for row in gone]
+    versions += [Version(_key(row), row, move.cause) for row in come]
+    await record(move.conn, group_chat_member, move.corpid, versions, move.now)
+
+
+def _key(row: Row) -> Row:
+    return {name: row[name] for name in _KEY}
