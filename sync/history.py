@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, Table, bindparam, func, select, true
+from sqlalchemy import Select, Table, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.bulk import add, among, put, rows_of_lists
@@ -117,20 +117,17 @@ def _newest_of(dialect: str, table: Table) -> Select[Any]:
     kept = HISTORY[table.name]
     columns = [kept.c[name] for name in _key(table)]
     here = kept.c.corpid == bindparam("corpid")
+    # Not ORDER BY and LIMIT: as long as PostgreSQL has no statistics of a table that grows, it takes the index by
+    # valid_from for that, and goes through all of it for a row without versions.
+    found = (
+        func.max(kept.c.valid_from).label("since"),
+        func.max(kept.c.valid_to).label("until"),
+        (func.count() - func.count(kept.c.valid_to)).label("open"),
+    )
     if dialect == "postgresql":
-        # One step into the index for each row, however many versions it has.
         keys = rows_of_lists(kept, _key(table))
-        newest = (
-            select(kept.c.valid_from, kept.c.valid_to)
-            .where(here, *(column == keys.c[column.name] for column in columns))
-            .order_by(kept.c.valid_from.desc())
-            .limit(1)
-            .lateral("newest")
-        )
-        found = (newest.c.valid_from, newest.c.valid_to, newest.c.valid_to.is_(None))
-        return select(*keys.c, *found).select_from(keys.join(newest, true()))
-    # Lists for each column bring a few rows too many, and go through the index; a list of pairs would not.
-    since, until = func.max(kept.c.valid_from), func.max(kept.c.valid_to)
-    is_open = func.count() - func.count(kept.c.valid_to)
-    theirs = (among(dialect, column, f"list_{column.name}") for column in columns)
-    return select(*columns, since, until, is_open).where(here, *theirs).group_by(*columns)
+        theirs = select(*found).where(here, *(column == keys.c[column.name] for column in columns)).lateral("newest")
+        return select(*keys.c, *theirs.c).select_from(keys.join(theirs, theirs.c.since.is_not(None)))
+    # A list for each column brings a few rows too many and goes through the index, which a list of pairs would not.
+    lists = (among(dialect, column, f"list_{column.name}") for column in columns)
+    return select(*columns, *found).where(here, *lists).group_by(*columns)

@@ -219,10 +219,23 @@ class CorpRefresher:
         self._metrics.refresh_total.labels(row.kind, outcome).inc()
 
     async def _write(self, claims: list[Claim], result: Round) -> None:
+        """Each kind in a transaction of its own, as each takes its locks in an order of its own."""
+        kinds = sorted({row.kind for row in result.answers})
+        rest = [row for row in claims if row not in result.answers]
+        for name in kinds:
+            answers = {row: answer for row, answer in result.answers.items() if row.kind == name}
+            if name == kinds[-1]:
+                await self._write_kind([*answers, *rest], Round(answers, result.postponed))
+            else:
+                await self._write_kind(list(answers), Round(answers))
+        if not kinds:
+            await self._commit(rest, result)
+
+    async def _write_kind(self, claims: list[Claim], result: Round) -> None:
         try:
             await self._commit(claims, result)
         except Exception as error:
-            if is_transient(error) or not result.answers:
+            if is_transient(error):
                 raise
             _log.warning("refresh.redo", corpid=self._corpid, error=type(error).__name__)
             for row, answer in result.answers.items():
@@ -242,21 +255,19 @@ class CorpRefresher:
             await self._commit([row], Round(postponed={row: (reason, HOPELESS)}))
 
     async def _commit(self, claims: list[Claim], result: Round) -> None:
+        """Write answers of one kind, and what comes next for all these rows."""
         async with self._database.write() as conn:
             now = await self._database.clock(conn)
             plans: dict[Claim, Next | None] = {}
-            for name in sorted({row.kind for row in result.answers}):
-                answers = {row: answer for row, answer in result.answers.items() if row.kind == name}
-                written = await self._kinds[name].write(
-                    conn, self._database.dialect, self._corpid, list(answers.values()), now
-                )
-                plans |= {row: plan(row, written[row.object_id], now) for row in answers}
+            if result.answers:
+                kind = self._kinds[next(iter(result.answers)).kind]
+                answers = list(result.answers.values())
+                written = await kind.write(conn, self._database.dialect, self._corpid, answers, now)
+                plans = {row: plan(row, written[row.object_id], now) for row in result.answers}
             for row, (reason, wait) in result.postponed.items():
                 plans[row] = postpone(row, now, reason, wait)
             await settle(conn, self._corpid, plans, self._reader)
-            given_back = [row.key for row in claims if row not in plans]
-            if given_back:
-                await release(conn, self._corpid, given_back, self._reader)
+            await release(conn, self._corpid, [row.key for row in claims if row not in plans], self._reader)
 
     async def _hold(self, result: Round, stopping: asyncio.Event) -> None:
         """Say what stands in the way of this corp and wait it out, in every lane; new events do not shorten it."""

@@ -62,12 +62,14 @@ def _of_today(effect: Effect, newest: Mapping[str, str]) -> Effect:
 
 
 async def _strangers(conn: AsyncConnection, corpid: str, effects: Sequence[Effect]) -> list[Effect]:
-    """Employees of relations of whom nothing is known yet: they are read as well, as no event may ever name them."""
+    """Looks at employees of relations of whom nothing is known yet, as no event may ever name them, or who have left:
+    what they had ends with the look."""
     named = {effect.employee: effect.cause for effect in effects if effect.employee is not None}
     if not named:
         return []
-    here = and_(employee.c.corpid == corpid, employee.c.userid.in_(sorted(named)))
-    known = set((await conn.execute(select(employee.c.userid).where(here))).scalars())
+    t = employee.c
+    here = and_(t.corpid == corpid, t.userid.in_(sorted(named)), t.left_at.is_(None))
+    known = set((await conn.execute(select(t.userid).where(here))).scalars())
     return [
         Effect(True, wishes=((MEMBER, userid),), cause=cause) for userid, cause in named.items() if userid not in known
     ]

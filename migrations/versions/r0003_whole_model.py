@@ -433,7 +433,7 @@ def _history_a() -> None:
         ),
         comment="Every version that this system held of the rows of customer",
     )
-    op.create_index(op.f("ix_customer_history_corpid_valid_from"), "customer_history", ["corpid", "valid_from"])
+    op.create_index(op.f("ix_customer_history_valid_from"), "customer_history", ["valid_from"])
     _table(
         "customer_follow_history",
         sa.Column("corpid", _id(), nullable=False, comment="The corporation"),
@@ -470,9 +470,7 @@ def _history_a() -> None:
         ),
         comment="Every version that this system held of the rows of customer_follow",
     )
-    op.create_index(
-        op.f("ix_customer_follow_history_corpid_valid_from"), "customer_follow_history", ["corpid", "valid_from"]
-    )
+    op.create_index(op.f("ix_customer_follow_history_valid_from"), "customer_follow_history", ["valid_from"])
     _table(
         "customer_follow_tag_history",
         sa.Column("corpid", _id(), nullable=False, comment="The corporation"),
@@ -503,9 +501,9 @@ def _history_a() -> None:
         comment="Every version that this system held of the rows of customer_follow_tag",
     )
     op.create_index(
-        op.f("ix_customer_follow_tag_history_corpid_valid_from"),
+        op.f("ix_customer_follow_tag_history_valid_from"),
         "customer_follow_tag_history",
-        ["corpid", "valid_from"],
+        ["valid_from"],
     )
 
 
@@ -549,7 +547,7 @@ def _history_b() -> None:
         ),
         comment="Every version that this system held of the rows of employee",
     )
-    op.create_index(op.f("ix_employee_history_corpid_valid_from"), "employee_history", ["corpid", "valid_from"])
+    op.create_index(op.f("ix_employee_history_valid_from"), "employee_history", ["valid_from"])
     _table(
         "employee_department_history",
         sa.Column("corpid", _id(), nullable=False, comment="The corporation"),
@@ -576,9 +574,9 @@ def _history_b() -> None:
         comment="Every version that this system held of the rows of employee_department",
     )
     op.create_index(
-        op.f("ix_employee_department_history_corpid_valid_from"),
+        op.f("ix_employee_department_history_valid_from"),
         "employee_department_history",
-        ["corpid", "valid_from"],
+        ["valid_from"],
     )
     _table(
         "department_history",
@@ -614,7 +612,7 @@ def _history_b() -> None:
         ),
         comment="Every version that this system held of the rows of department",
     )
-    op.create_index(op.f("ix_department_history_corpid_valid_from"), "department_history", ["corpid", "valid_from"])
+    op.create_index(op.f("ix_department_history_valid_from"), "department_history", ["valid_from"])
 
 
 def _history_c() -> None:
@@ -645,7 +643,7 @@ def _history_c() -> None:
         ),
         comment="Every version that this system held of the rows of tag_group",
     )
-    op.create_index(op.f("ix_tag_group_history_corpid_valid_from"), "tag_group_history", ["corpid", "valid_from"])
+    op.create_index(op.f("ix_tag_group_history_valid_from"), "tag_group_history", ["valid_from"])
     _table(
         "tag_history",
         sa.Column("corpid", _id(), nullable=False, comment="The corporation"),
@@ -674,7 +672,7 @@ def _history_c() -> None:
         ),
         comment="Every version that this system held of the rows of tag",
     )
-    op.create_index(op.f("ix_tag_history_corpid_valid_from"), "tag_history", ["corpid", "valid_from"])
+    op.create_index(op.f("ix_tag_history_valid_from"), "tag_history", ["valid_from"])
     _table(
         "group_chat_history",
         sa.Column("corpid", _id(), nullable=False, comment="The corporation"),
@@ -705,7 +703,7 @@ def _history_c() -> None:
         ),
         comment="Every version that this system held of the rows of group_chat",
     )
-    op.create_index(op.f("ix_group_chat_history_corpid_valid_from"), "group_chat_history", ["corpid", "valid_from"])
+    op.create_index(op.f("ix_group_chat_history_valid_from"), "group_chat_history", ["valid_from"])
     _table(
         "group_chat_member_history",
         sa.Column("corpid", _id(), nullable=False, comment="The corporation"),
@@ -742,9 +740,7 @@ def _history_c() -> None:
         ),
         comment="Every version that this system held of the rows of group_chat_member",
     )
-    op.create_index(
-        op.f("ix_group_chat_member_history_corpid_valid_from"), "group_chat_member_history", ["corpid", "valid_from"]
-    )
+    op.create_index(op.f("ix_group_chat_member_history_valid_from"), "group_chat_member_history", ["valid_from"])
 
 
 def downgrade() -> None:

@@ -42,6 +42,8 @@ class MariadbServer(Server):
             *(self._server, "--no-defaults", f"--datadir={self.data}", f"--port={self.port}", f"--bind-address={HOST}"),
             # Relative to the data folder: an absolute one may be longer than a socket's name can be.
             *("--socket=s.sock", "--pid-file=mariadb.pid", "--skip-name-resolve", *speed),
+            # Not /tmp: a server that starts removes there what others have on disk of their temporary tables.
+            f"--tmpdir={self.data}",
         ]
 
     def answers(self) -> bool:
