@@ -23,7 +23,7 @@ from tests.support.crm import a_customer, a_follow, crm_database_at, day, rows
 
 pytestmark = pytest.mark.asyncio
 
-LEFT = day(12)
+TEN, LEFT = day(10), day(12)
 CAUSE = Cause("event", "e" * 64, LEFT)
 
 
@@ -33,7 +33,7 @@ class Desk:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    async def had(self, *customers: str, since: datetime = day(10), listed: bool = True) -> None:
+    async def had(self, *customers: str, since: datetime = TEN, listed: bool = True) -> None:
         """The employee has added these, and the API shows it."""
         async with self.database.write() as conn:
             now = await self.database.clock(conn)

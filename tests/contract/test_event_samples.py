@@ -54,9 +54,10 @@ class Corp:
         self.api = api
         self.refresher = refresher
 
-    async def happens(self, name: str) -> None:
+    async def happens(self, name: str, at: datetime = MOMENT) -> None:
         """The event of this sample comes in, and everything that it asks for is read."""
-        await self.bench.deliver(sample(name))
+        times = (b"<CreateTime>%d<" % moment.timestamp() for moment in (MOMENT, at))
+        await self.bench.deliver(sample(name).replace(*times))
         await self.bench.apply()
         assert await self.bench.rows(contact_event)
         stopping = asyncio.Event()
@@ -217,53 +218,59 @@ async def test_an_event_leads_to_these_rows(corp: Corp, name: str) -> None:
     assert {table.name: await corp.rows(table.name) for table in HISTORY.values()} == before
 
 
-async def test_a_group_that_was_dismissed(corp: Corp) -> None:
+@pytest.fixture
+def today() -> datetime:
+    """Now: a listing more than a day after the end of something says that it is there again."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+async def test_a_group_that_was_dismissed(corp: Corp, today: datetime) -> None:
     await corp.happens("chat_create")
     del corp.api.objects["externalcontact/groupchat/get", CHAT]
-    await corp.happens("chat_dismiss")
+    await corp.happens("chat_dismiss", at=today)
     (group,) = await corp.rows("group_chat")
-    assert (group["name"], group["dismissed_at"]) == ("Tea", MOMENT)
+    assert (group["name"], group["dismissed_at"]) == ("Tea", today)
     assert group["gone_at"] is not None
 
 
-async def test_a_tag_that_was_deleted_leaves_every_relation(corp: Corp) -> None:
+async def test_a_tag_that_was_deleted_leaves_every_relation(corp: Corp, today: datetime) -> None:
     await corp.happens("tag_create")
     await corp.happens("add_external_contact")
     assert len(await corp.rows("customer_follow_tag")) == 1
     corp.api.objects["externalcontact/get_corp_tag_list", TAG] = {"tag_group": []}
-    await corp.happens("tag_delete")
-    assert await corp.rows("tag", "tag_id", "deleted_at") == [{"tag_id": TAG, "deleted_at": MOMENT}]
+    await corp.happens("tag_delete", at=today)
+    assert await corp.rows("tag", "tag_id", "deleted_at") == [{"tag_id": TAG, "deleted_at": today}]
     assert await corp.rows("customer_follow_tag") == []
     (version,) = await corp.rows("customer_follow_tag_history")
     assert version["valid_to"] is not None
 
 
-async def test_a_group_of_tags_that_was_deleted_takes_its_tags_along(corp: Corp) -> None:
+async def test_a_group_of_tags_that_was_deleted_takes_its_tags_along(corp: Corp, today: datetime) -> None:
     await corp.happens("tag_create")
     await corp.happens("add_external_contact")
     for wanted in (TAG, GROUP, ""):
         corp.api.objects["externalcontact/get_corp_tag_list", wanted] = {"tag_group": []}
-    await corp.happens("tag_group_delete")
-    assert await corp.rows("tag_group", "deleted_at") == [{"deleted_at": MOMENT}]
-    assert await corp.rows("tag", "deleted_at") == [{"deleted_at": MOMENT}]
+    await corp.happens("tag_group_delete", at=today)
+    assert await corp.rows("tag_group", "deleted_at") == [{"deleted_at": today}]
+    assert await corp.rows("tag", "deleted_at") == [{"deleted_at": today}]
     assert await corp.rows("customer_follow_tag") == []
 
 
-async def test_an_employee_who_left(corp: Corp) -> None:
+async def test_an_employee_who_left(corp: Corp, today: datetime) -> None:
     await corp.happens("create_user")
     del corp.api.objects["user/get", "zhangsan"]
-    await corp.happens("delete_user")
+    await corp.happens("delete_user", at=today)
     (row,) = await corp.rows("employee", "name", "left_at", "gone_at")
-    assert (row["name"], row["left_at"]) == ("Zhang", MOMENT)
+    assert (row["name"], row["left_at"]) == ("Zhang", today)
     assert row["gone_at"] is not None
 
 
-async def test_a_department_that_was_deleted(corp: Corp) -> None:
+async def test_a_department_that_was_deleted(corp: Corp, today: datetime) -> None:
     await corp.happens("create_party")
     del corp.api.objects["department/get", "2"]
-    await corp.happens("delete_party")
+    await corp.happens("delete_party", at=today)
     (row,) = await corp.rows("department", "name", "deleted_at", "gone_at")
-    assert (row["name"], row["deleted_at"]) == ("Sales", MOMENT)
+    assert (row["name"], row["deleted_at"]) == ("Sales", today)
     assert row["gone_at"] is not None
 
 
