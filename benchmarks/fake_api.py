@@ -35,12 +35,16 @@ async def serve(stopping: asyncio.Event) -> None:
         calls += 1
         return _json(_customer(request.query["external_userid"], next(asked)))
 
+    async def employee(request: web.Request) -> web.Response:
+        return _json({"errcode": 0, "errmsg": "ok", "userid": request.query["userid"], "name": "Li", "status": 1})
+
     async def counts(_request: web.Request) -> web.Response:
         return _json({"calls": calls})
 
     app = web.Application()
     app.router.add_get("/cgi-bin/gettoken", token)
     app.router.add_get("/cgi-bin/externalcontact/get", customer)
+    app.router.add_get("/cgi-bin/user/get", employee)
     app.router.add_get("/counts", counts)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

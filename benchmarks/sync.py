@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.slices import Failed, conditions, keep, machine  # noqa: E402
 from benchmarks.sync_naive import BareWay, naive_loop  # noqa: E402
-from benchmarks.sync_rig import CORP, CUSTOMERS, TOPIC, Rig, assigned_at, rig_in  # noqa: E402
+from benchmarks.sync_rig import CORP, CUSTOMERS, TOPIC, Rig, assigned_at, fill, rig_in  # noqa: E402
 from core.envelope import decode, interpret  # noqa: E402
 from tests.support.databases import server_version  # noqa: E402
 from tests.support.kafka_topics import create_topic  # noqa: E402
@@ -37,7 +37,7 @@ from tests.support.servers.janitor import watched_folder  # noqa: E402
 from wecom.callback import seal_delivery  # noqa: E402
 from wecom.crypto import CallbackCrypto  # noqa: E402
 
-RATE_GOAL, CALLS_GOAL, DELAY_GOAL = 10.0, 0.2, 3.0
+RATE_GOAL, CALLS_GOAL, DELAY_GOAL, GROWTH_GOAL = 10.0, 0.2, 3.0, 1.2
 PER_SECOND = 200.0
 BARE_TOPIC = "benchmark-bare"
 _LOOK = 0.02
@@ -65,13 +65,13 @@ async def until(connection: Any, condition: str) -> float:
     return time.time()
 
 
-async def product_round(rig: Rig, end: dict[int, int]) -> dict[str, float]:
+async def product_round(rig: Rig, end: dict[int, int], url: str) -> dict[str, float]:
     """Start ``serve sync`` on a topic that has waited for it; seconds from its partitions to the three milestones."""
     calls = await rig.calls()
-    sync = rig.service("sync")
+    sync = rig.service("sync", url)
     try:
         await sync.start()
-        async with rig.connection(rig.url) as connection:
+        async with rig.connection(url) as connection:
             total = sum(end.values())
             applied = f"(SELECT coalesce(sum(position), 0) FROM log_position) >= {total}"
             at_applied = await until(connection, applied)
@@ -91,15 +91,20 @@ async def product_round(rig: Rig, end: dict[int, int]) -> dict[str, float]:
     }
 
 
-async def throughput(rig: Rig, events: int, rounds: int) -> list[dict[str, float]]:
-    """The product and the naive loop in turns, over the same events."""
+async def throughput(rig: Rig, events: int, rounds: int, rows: int, many_rows: int) -> list[dict[str, float]]:
+    """The product with so many customers and with many more, and the naive loop, in turns over the same events."""
     found: list[dict[str, float]] = []
+    for url, number in ((rig.url, rows), (rig.large_url, many_rows)):
+        _show(f"{number:,} customers are made")
+        await fill(rig, url, number)
     begin = await offsets(rig)
     # The first one makes the customers and is not counted.
     for number in range(rounds + 1):
         await rig.publish(rig.edits(events if number else CUSTOMERS))
         end = await offsets(rig)
-        one = await product_round(rig, end)
+        one = await product_round(rig, end, rig.url)
+        many = await product_round(rig, end, rig.large_url)
+        one |= {f"many_{name}": value for name, value in many.items()}
         calls = await rig.calls()
         one["naive_seconds"] = await naive_loop(rig, begin, end)
         one["naive_calls"] = await rig.calls() - calls
@@ -107,7 +112,7 @@ async def throughput(rig: Rig, events: int, rounds: int) -> list[dict[str, float
         if number:
             found.append(one | {"events": events})
             _show(f"round {number}/{rounds}: {json.dumps(one)}")
-    for url in (rig.url, rig.naive_url):
+    for url in (rig.url, rig.large_url, rig.naive_url):
         async with rig.connection(url) as connection:
             events_there = await connection.fetchval("SELECT count(*) FROM contact_event")
             if events_there != sum(begin.values()):
@@ -231,9 +236,10 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     with watched_folder() as home:
         async with rig_in(home) as rig:
             facts["postgresql"] = await server_version(rig.url)
-            rounds = await throughput(rig, options.events, options.rounds)
+            rounds = await throughput(rig, options.events, options.rounds, options.rows, options.many_rows)
             slices = await delays(rig, options.seconds, options.slices)
-    return {"machine": facts, "load_average_after": os.getloadavg(), "rounds": rounds, "slices": slices}
+    sizes = {"rows": options.rows, "many_rows": options.many_rows}
+    return {"machine": facts, "load_average_after": os.getloadavg(), **sizes, "rounds": rounds, "slices": slices}
 
 
 def report(result: dict[str, Any]) -> list[str]:
@@ -249,6 +255,7 @@ def report(result: dict[str, Any]) -> list[str]:
     read, naive = rate("read_seconds"), rate("naive_seconds")
     ratios = [fast / slow for fast, slow in zip(read, naive, strict=True)]
     calls = [one["calls"] / one["events"] for one in rounds]
+    growth = [few / many for few, many in zip(read, rate("many_read_seconds"), strict=True)]
     lines = [
         *conditions(result),
         f"{rounds[0]['events']:,} edits of {CUSTOMERS:,} customers, {len(rounds)} rounds: median (least to most)",
@@ -257,6 +264,8 @@ def report(result: dict[str, Any]) -> list[str]:
         f"  naive loop, per second            {middle(naive)}",
         f"  ratio                             {middle(ratios)}; goal {RATE_GOAL:g}",
         f"  API calls per event               {middle(calls)}; goal {CALLS_GOAL:g}",
+        f"  cost of an event with {result['many_rows']:,} customers, beside {result['rows']:,}:",
+        f"                                    {middle(growth)}; goal {GROWTH_GOAL:g}",
         f"from the callback to the committed row at {PER_SECOND:g} per second, {len(slices)} slices, ms",
     ]
     for name in slices[0]:
@@ -272,6 +281,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--events", type=int, default=10_000, help="events of a round (10,000)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds, each with the product and the naive loop (3)")
+    parser.add_argument("--rows", type=int, default=10_000, help="customers there already (10,000)")
+    parser.add_argument("--many-rows", type=int, default=1_000_000, help="and in the other database (1,000,000)")
     parser.add_argument("--seconds", type=int, default=10, help="length of a slice of the delays (10)")
     parser.add_argument("--slices", type=int, default=5, help="slices, each with the product and the bare way (5)")
     parser.add_argument("--output", type=Path, default=None, help="where the raw figures are written")

@@ -42,6 +42,27 @@ CORP = CorpSetup(
     callbacks=(Callback("customers", "QDG6eK", "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C"),),
 )
 _START = 1_760_000_000
+# Customers whom no event names, each with a relation that has a tag, and all of it with a version.
+_FILL = """
+INSERT INTO customer (corpid, userid, name, type, gender, avatar, first_seen_at, fetched_at)
+    SELECT '{corpid}', 'wmOther' || n, 'name ' || n, 1, 1, 'https://a/0', now(), now()
+    FROM generate_series(1, {rows}) n;
+INSERT INTO customer_follow (corpid, userid, follow_userid, remark, description, createtime, add_way, oper_userid,
+    remark_mobiles, fetched_at)
+    SELECT corpid, userid, '{employee}', name, '', {start}, 1, '{employee}', '[]', now() FROM customer;
+INSERT INTO customer_follow_tag (corpid, userid, follow_userid, tag_key, type, tag_id, group_name, tag_name)
+    SELECT corpid, userid, follow_userid, 'et0', 1, 'et0', '客户等级', '重要' FROM customer_follow;
+INSERT INTO customer_history (corpid, userid, valid_from, source, name, type, gender, avatar)
+    SELECT corpid, userid, now(), 'event', name, type, gender, avatar FROM customer;
+INSERT INTO customer_follow_history (corpid, userid, follow_userid, valid_from, source, remark, description, createtime,
+    add_way, oper_userid, remark_mobiles)
+    SELECT corpid, userid, follow_userid, now(), 'event', remark, description, createtime, add_way, oper_userid,
+    remark_mobiles FROM customer_follow;
+INSERT INTO customer_follow_tag_history (corpid, userid, follow_userid, tag_key, valid_from, source, type, tag_id,
+    group_name, tag_name)
+    SELECT corpid, userid, follow_userid, tag_key, now(), 'event', type, tag_id, group_name, tag_name
+    FROM customer_follow_tag;
+"""
 
 
 class TimedPostgres(PostgresServer):
@@ -60,16 +81,19 @@ class Rig:
     kafka: str
     url: str
     naive_url: str
+    large_url: str
+    """Another database of the product, for many more customers."""
     api: str
     config: Path
     port: int
     admin_port: int
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    def service(self, services: str) -> ServiceProcess:
-        """``wecom-crm serve``, not started."""
+    def service(self, services: str, url: str | None = None) -> ServiceProcess:
+        """``wecom-crm serve``, not started; on the database at this address, if it is to be another one."""
         (admin_port,) = free_ports(1)
         environ = os.environ | {
+            "WECOM_CRM_DATABASE__URL": url or self.url,
             "WECOM_CRM_SERVICE__ADMIN_PORT": str(admin_port),
             "WECOM_CRM_SERVICE__DATA_DIR": str(self.folder / services),
         }
@@ -109,6 +133,15 @@ class Rig:
             await connection.close()
 
 
+async def fill(rig: Rig, url: str, rows: int) -> None:
+    """Put so many customers into the database's tables."""
+    async with rig.connection(url) as connection:
+        for statement in _FILL.format(corpid=CORP.corpid, employee=EMPLOYEE, rows=rows, start=_START).split(";\n"):
+            if statement.strip():
+                await connection.execute(statement, timeout=600)
+        await connection.execute("VACUUM ANALYZE", timeout=600)
+
+
 def assigned_at(service: ServiceProcess) -> float:
     """When this copy of sync got its partitions last, in Unix seconds."""
     lines = service.log.read_text(encoding="utf-8").splitlines()
@@ -127,14 +160,17 @@ async def rig_in(folder: Path) -> AsyncIterator[Rig]:
         api = stack.enter_context(_fake_api())
         url = await stack.enter_async_context(database_on(postgres.address))
         naive_url = await stack.enter_async_context(database_on(postgres.address))
+        large_url = await stack.enter_async_context(database_on(postgres.address))
         port, admin_port = free_ports(2)
         config = folder / "wecom-crm.toml"
-        rig = Rig(folder, kafka.address, url, naive_url, f"http://127.0.0.1:{api.port}", config, port, admin_port)
+        rig = Rig(
+            folder, kafka.address, url, naive_url, large_url, f"http://127.0.0.1:{api.port}", config, port, admin_port
+        )
         write_config(config, [CORP], rig.api, port, admin_port)
         with config.open("a", encoding="utf-8") as file:
             file.write(f'\n[database]\nurl = "{url}"\n\n[kafka]\nbootstrap_servers = "{kafka.address}"\n')
             file.write(f'topic = "{TOPIC}"\n')
-        for address in (url, naive_url):
+        for address in (url, naive_url, large_url):
             await _run(config, "migrate", environ={"WECOM_CRM_DATABASE__URL": address})
         await _run(config, "topics", "create")
         yield rig

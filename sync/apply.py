@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from sqlalchemy import and_, case, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.db.bulk import put
 from core.db.engine import Database, is_transient
 from core.db.tables import contact_event, log_position
 from core.db.upsert import insert_ignore
@@ -283,7 +284,7 @@ class Applier:
             if item.envelope is not None and item.effect is not None
         }
         if ledger:
-            await conn.execute(insert_ignore(dialect, contact_event), [ledger[key] for key in sorted(ledger)])
+            await put(conn, contact_event, [ledger[key] for key in sorted(ledger)])
         effects: dict[str, list[Effect]] = {}
         for item in items:
             if item.effect is not None and item.effect.known:

@@ -86,7 +86,7 @@ def effect_of(event: Envelope) -> Effect:
     return make(event, moment, Cause("event", event.event_id, moment))
 
 
-def fold(effects: Iterable[Effect]) -> dict[tuple[str, str], Facts]:
+def fold_facts(effects: Iterable[Effect]) -> dict[tuple[str, str], Facts]:
     """The facts of many events, one entry per (customer, employee)."""
     together: dict[tuple[str, str], Facts] = {}
     for effect in effects:

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Select, Table, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.db.bulk import add, among, put, rows_of_lists
+from core.db.bulk import add, for_each, lists, put
 from core.db.tables import HISTORY, business_columns
 from sync.objects.base import Cause, Row
 
@@ -102,11 +102,9 @@ async def _newest(conn: AsyncConnection, table: Table, corpid: str, keys: Sequen
     dialect, names = conn.dialect.name, _key(table)
     found: dict[Key, _Newest] = {}
     for begin in range(0, len(keys), _AT_ONCE):
-        lists = list(zip(*keys[begin : begin + _AT_ONCE], strict=True))
-        values: dict[str, Any] = {f"list_{name}": list(part) for name, part in zip(names, lists, strict=True)}
-        if dialect != "postgresql":
-            values = {name: sorted(set(part)) for name, part in values.items()}
-        for row in await conn.execute(_newest_of(dialect, table), values | {"corpid": corpid}):
+        parts = dict(zip(names, zip(*keys[begin : begin + _AT_ONCE], strict=True), strict=True))
+        values = lists(dialect, **parts) | {"corpid": corpid}
+        for row in await conn.execute(_newest_of(dialect, table), values):
             *key, since, until, is_open = row
             found[tuple(key)] = _Newest(since, until, bool(is_open))
     return found
@@ -116,18 +114,11 @@ async def _newest(conn: AsyncConnection, table: Table, corpid: str, keys: Sequen
 def _newest_of(dialect: str, table: Table) -> Select[Any]:
     kept = HISTORY[table.name]
     columns = [kept.c[name] for name in _key(table)]
-    here = kept.c.corpid == bindparam("corpid")
-    # Not ORDER BY and LIMIT: as long as PostgreSQL has no statistics of a table that grows, it takes the index by
-    # valid_from for that, and goes through all of it for a row without versions.
-    found = (
+    # Not the first of them backwards, which a database may look for in the index by valid_from, through all rows.
+    query = select(
+        *columns,
         func.max(kept.c.valid_from).label("since"),
         func.max(kept.c.valid_to).label("until"),
         (func.count() - func.count(kept.c.valid_to)).label("open"),
     )
-    if dialect == "postgresql":
-        keys = rows_of_lists(kept, _key(table))
-        theirs = select(*found).where(here, *(column == keys.c[column.name] for column in columns)).lateral("newest")
-        return select(*keys.c, *theirs.c).select_from(keys.join(theirs, theirs.c.since.is_not(None)))
-    # A list for each column brings a few rows too many and goes through the index, which a list of pairs would not.
-    lists = (among(dialect, column, f"list_{column.name}") for column in columns)
-    return select(*columns, *found).where(here, *lists).group_by(*columns)
+    return for_each(dialect, query.where(kept.c.corpid == bindparam("corpid")).group_by(*columns), columns)

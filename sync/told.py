@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import and_, case, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.db.bulk import fold, put
 from core.db.tables import employee, employee_alias, group_chat_version
-from core.db.upsert import insert_ignore, upsert
-from sync.effects import MEMBER, Alias, Effect, Object, fold, fold_existence
+from core.db.upsert import Columns
+from sync.effects import MEMBER, Alias, Effect, Object, fold_existence, fold_facts
 from sync.facts import Existence
 from sync.objects.aliases import resolve
 from sync.objects.customers import write_facts
@@ -33,13 +35,13 @@ async def write_effects(
     more_to_come: bool = False,
 ) -> None:
     """Everything that these events do, in the caller's transaction. ``more_to_come``: others wait behind them."""
-    await _write_aliases(conn, dialect, corpid, effects)
+    await _write_aliases(conn, corpid, effects)
     newest = await resolve(conn, corpid, sorted(_members(effects)))
     if newest:
         effects = [_of_today(effect, newest) for effect in effects]
-    await write_facts(conn, dialect, corpid, fold(effects), now)
+    await write_facts(conn, dialect, corpid, fold_facts(effects), now)
     await write_existence(conn, dialect, corpid, fold_existence(effects), now)
-    await _write_versions(conn, dialect, corpid, effects)
+    await _write_versions(conn, corpid, effects)
     strangers = await _strangers(conn, corpid, effects)
     await want(conn, dialect, corpid, [*effects, *strangers], now, more_to_come=more_to_come)
 
@@ -75,7 +77,7 @@ async def _strangers(conn: AsyncConnection, corpid: str, effects: Sequence[Effec
     ]
 
 
-async def _write_aliases(conn: AsyncConnection, dialect: str, corpid: str, effects: Sequence[Effect]) -> None:
+async def _write_aliases(conn: AsyncConnection, corpid: str, effects: Sequence[Effect]) -> None:
     """Keep who is called otherwise now, and forget it for ids that were given to somebody else later."""
     aliases: dict[str, Alias] = {}
     for effect in effects:
@@ -97,36 +99,29 @@ async def _write_aliases(conn: AsyncConnection, dialect: str, corpid: str, effec
         for _, told in sorted(aliases.items())
         if told.userid not in made or made[told.userid] <= told.happened_at
     ]
-    if rows:
-        await conn.execute(
-            upsert(
-                dialect,
-                employee_alias,
-                lambda old, new: [
-                    ("new_userid", case((new.happened_at >= old.happened_at, new.new_userid), else_=old.new_userid)),
-                    ("happened_at", case((new.happened_at > old.happened_at, new.happened_at), else_=old.happened_at)),
-                ],
-            ),
-            rows,
-        )
+    await fold(conn, employee_alias, rows, _newer_alias)
     for userid, moment in sorted(made.items()):
         a = employee_alias.c
         here = and_(a.corpid == corpid, a.userid == userid, a.happened_at < moment)
         await conn.execute(delete(employee_alias).where(here))
 
 
-async def _write_versions(conn: AsyncConnection, dialect: str, corpid: str, effects: Sequence[Effect]) -> None:
+async def _write_versions(conn: AsyncConnection, corpid: str, effects: Sequence[Effect]) -> None:
     links = {
         (effect.versions.chat_id, effect.versions.current): effect.versions
         for effect in effects
         if effect.versions is not None
     }
-    if links:
-        await conn.execute(
-            insert_ignore(dialect, group_chat_version),
-            [
-                {"corpid": corpid, "chat_id": chat_id, "cur_mem_ver": current, "last_mem_ver": link.last}
-                | {"happened_at": link.happened_at}
-                for (chat_id, current), link in sorted(links.items())
-            ],
-        )
+    rows = [
+        {"corpid": corpid, "chat_id": chat_id, "cur_mem_ver": current, "last_mem_ver": link.last}
+        | {"happened_at": link.happened_at}
+        for (chat_id, current), link in sorted(links.items())
+    ]
+    await put(conn, group_chat_version, rows)
+
+
+def _newer_alias(old: Columns, new: Columns) -> Sequence[tuple[str, Any]]:
+    return [
+        ("new_userid", case((new.happened_at >= old.happened_at, new.new_userid), else_=old.new_userid)),
+        ("happened_at", case((new.happened_at > old.happened_at, new.happened_at), else_=old.happened_at)),
+    ]

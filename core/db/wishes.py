@@ -14,8 +14,9 @@ from typing import Any
 from sqlalchemy import and_, case, func, or_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.db.bulk import fold
 from core.db.tables import pending_read
-from core.db.upsert import Columns, upsert
+from core.db.upsert import Columns
 
 CUSTOMER = "customer"
 
@@ -66,7 +67,7 @@ async def write_wishes(
         _row(corpid, kind, wish, now, now - FIRST if wish.source == VIEW else due_at)
         for wish in sorted(wishes, key=lambda wish: wish.object_id)
     ]
-    await conn.execute(upsert(dialect, pending_read, _fold), rows)
+    await fold(conn, pending_read, rows, _fold)
     t = pending_read.c
     await conn.execute(
         update(pending_read)

@@ -5,7 +5,6 @@ What the tables hold at the moment becomes the first version of each row.
 Revision 0003
 """
 
-# ruff: noqa: E501
 from __future__ import annotations
 
 from typing import Any
@@ -97,7 +96,9 @@ def upgrade() -> None:
     _events()
     for name, columns in _UPGRADED.items():
         _first_versions(name, columns)
-    op.create_index(op.f("ix_customer_follow_tag_corpid_tag_id"), "customer_follow_tag", ["corpid", "tag_id"])
+    op.create_index(op.f("ix_customer_follow_tag_tag_id_corpid"), "customer_follow_tag", ["tag_id", "corpid"])
+    op.create_index(op.f("ix_customer_follow_follow_userid_corpid"), "customer_follow", ["follow_userid", "corpid"])
+    op.drop_index(op.f("ix_customer_follow_corpid_follow_userid"), "customer_follow")
 
 
 def _events() -> None:
@@ -319,7 +320,7 @@ def _tags() -> None:
         ),
         comment="Customers' tags, without personal ones, which have no id",
     )
-    op.create_index(op.f("ix_tag_corpid_group_id"), "tag", ["corpid", "group_id"])
+    op.create_index(op.f("ix_tag_group_id_corpid"), "tag", ["group_id", "corpid"])
 
 
 def _groups() -> None:
@@ -744,7 +745,9 @@ def _history_c() -> None:
 
 
 def downgrade() -> None:
-    op.drop_index(op.f("ix_customer_follow_tag_corpid_tag_id"), "customer_follow_tag")
+    op.create_index(op.f("ix_customer_follow_corpid_follow_userid"), "customer_follow", ["corpid", "follow_userid"])
+    op.drop_index(op.f("ix_customer_follow_follow_userid_corpid"), "customer_follow")
+    op.drop_index(op.f("ix_customer_follow_tag_tag_id_corpid"), "customer_follow_tag")
     for name in reversed(_TABLES):
         op.drop_table(name)
     with op.batch_alter_table("pending_read") as batch:

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Select, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.db.bulk import among, put
+from core.db.bulk import for_each, lists, put
 from core.db.tables import customer, customer_follow
 from sync.facts import Facts
 from sync.history import Version, differs, record
@@ -156,7 +156,7 @@ async def hold(
     Returns their rows, with every column but corpid, and whose row was missing: made here, or by another writer who was
     faster (``Version.made``).
     """
-    values: dict[str, Any] = {"corpid": corpid, "userids": list(userids)}
+    values = lists(dialect, userid=userids) | {"corpid": corpid}
     present = set((await conn.execute(_present(dialect), values)).scalars())
     missing = [userid for userid in userids if userid not in present]
     await put(conn, customer, [{"corpid": corpid, "userid": userid, "first_seen_at": now} for userid in missing])
@@ -203,13 +203,15 @@ async def _write_customers(conn: AsyncConnection, corpid: str, rows: Sequence[tu
 @cache
 def _present(dialect: str) -> Select[Any]:
     t = customer.c
-    return select(t.userid).where(t.corpid == bindparam("corpid"), among(dialect, t.userid, "userids"))
+    return for_each(dialect, select(t.userid).where(t.corpid == bindparam("corpid")), [t.userid])
 
 
 @cache
 def _locked(dialect: str) -> Select[Any]:
     t = customer.c
     columns = [t[name] for name in ("userid", "first_seen_at", *_READ_COLUMNS, "gone_at", "fetched_at")]
-    rows = select(*columns).where(t.corpid == bindparam("corpid"), among(dialect, t.userid, "userids"))
-    # key_share: relations that others insert at the same time refer to the row, and need not wait.
-    return rows if dialect == "sqlite" else rows.order_by(t.userid).with_for_update(key_share=True)
+    rows = select(*columns).where(t.corpid == bindparam("corpid"))
+    if dialect != "sqlite":
+        # key_share: relations that others insert at the same time refer to the row, and need not wait.
+        rows = rows.order_by(t.userid).with_for_update(key_share=True)
+    return for_each(dialect, rows, [t.userid])

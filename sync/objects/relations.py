@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Select, and_, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.db.bulk import among, put, remove
+from core.db.bulk import for_each, lists, put, remove
 from core.db.tables import customer_follow, customer_follow_tag, tag, tag_group
 from sync.facts import Facts, lost
 from sync.history import Version, record
@@ -159,7 +159,8 @@ class TagChanges:
 
 async def read_follows(conn: AsyncConnection, corpid: str, userids: Sequence[str]) -> dict[Relation, Row]:
     """All relations of these customers, in key order, with every column but corpid."""
-    found = await conn.execute(_follows_of(conn.dialect.name), {"corpid": corpid, "userids": list(userids)})
+    dialect = conn.dialect.name
+    found = await conn.execute(_follows_of(dialect), lists(dialect, userid=userids) | {"corpid": corpid})
     rows = {(row["userid"], row["follow_userid"]): dict(row) for row in found.mappings()}
     return dict(sorted(rows.items()))
 
@@ -167,8 +168,9 @@ async def read_follows(conn: AsyncConnection, corpid: str, userids: Sequence[str
 async def read_tags(conn: AsyncConnection, corpid: str, userids: Sequence[str]) -> dict[Relation, Tags]:
     """The tags of all relations of these customers."""
     found: dict[Relation, Tags] = {}
-    values = {"corpid": corpid, "userids": list(userids)}
-    for row in (await conn.execute(_tags_of(conn.dialect.name), values)).mappings():
+    dialect = conn.dialect.name
+    values = lists(dialect, userid=userids) | {"corpid": corpid}
+    for row in (await conn.execute(_tags_of(dialect), values)).mappings():
         found.setdefault((row["userid"], row["follow_userid"]), {})[row["tag_key"]] = dict(row)
     return found
 
@@ -178,7 +180,8 @@ async def read_known_tags(conn: AsyncConnection, corpid: str, told: Iterable[Cus
     ids = {each.tag_id for one in told for follow in one.follows for each in follow.tags if each.tag_id}
     if not ids:
         return {}
-    found = await conn.execute(_known_tags_of(conn.dialect.name), {"corpid": corpid, "ids": sorted(ids)})
+    dialect = conn.dialect.name
+    found = await conn.execute(_known_tags_of(dialect), lists(dialect, tag_id=sorted(ids)) | {"corpid": corpid})
     return {
         row.tag_id: KnownTag(row.tag_name, row.named_at, row.group_name, row.grouped_at, row.deleted_at is not None)
         for row in found
@@ -220,14 +223,14 @@ def changed_columns(rows: Sequence[tuple[Row, Row]], *sets: Sequence[str]) -> Se
 def _follows_of(dialect: str) -> Select[Any]:
     t = customer_follow.c
     columns = [t[name] for name in ("userid", "follow_userid", *_READ_COLUMNS, *_DERIVED)]
-    return select(*columns).where(t.corpid == bindparam("corpid"), among(dialect, t.userid, "userids"))
+    return for_each(dialect, select(*columns).where(t.corpid == bindparam("corpid")), [t.userid])
 
 
 @cache
 def _tags_of(dialect: str) -> Select[Any]:
     t = customer_follow_tag.c
     columns = [t[name] for name in ("userid", "follow_userid", "tag_key", *_TAG_COLUMNS)]
-    return select(*columns).where(t.corpid == bindparam("corpid"), among(dialect, t.userid, "userids"))
+    return for_each(dialect, select(*columns).where(t.corpid == bindparam("corpid")), [t.userid])
 
 
 @cache
@@ -235,8 +238,7 @@ def _known_tags_of(dialect: str) -> Select[Any]:
     t, g = tag.c, tag_group.c
     columns = (t.tag_id, t.tag_name, t.deleted_at, t.fetched_at.label("named_at"))
     columns_of_group = (g.group_name, g.fetched_at.label("grouped_at"))
-    return (
-        select(*columns, *columns_of_group)
-        .outerjoin_from(tag, tag_group, and_(g.corpid == t.corpid, g.group_id == t.group_id))
-        .where(t.corpid == bindparam("corpid"), among(dialect, t.tag_id, "ids"))
+    query = select(*columns, *columns_of_group).outerjoin_from(
+        tag, tag_group, and_(g.corpid == t.corpid, g.group_id == t.group_id)
     )
+    return for_each(dialect, query.where(t.corpid == bindparam("corpid")), [t.tag_id])

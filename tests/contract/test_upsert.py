@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest_asyncio
 from sqlalchemy import case, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from core.db.bulk import add, among, put, remove
+from core.db.bulk import add, for_each, lists, put, remove
 from core.db.engine import Database, is_transient
 from core.db.tables import corp, customer, customer_follow, customer_follow_tag, dead_letter, pending_read
 from core.db.upsert import insert_ignore, upsert
@@ -114,6 +115,15 @@ async def test_add_refuses_what_is_there(database: Database) -> None:
     assert await names(database) == {"ww1": "ww1"}
 
 
+@pytest.mark.parametrize("length", [128, 129])
+async def test_what_is_too_long_is_refused_and_not_cut_off(database: Database, database_kind: str, length: int) -> None:
+    refused = length > 128 and database_kind != "sqlite"
+    with pytest.raises(DBAPIError) if refused else nullcontext():
+        async with database.write() as conn:
+            await put(conn, corp, [{"corpid": "w" * length, "name": ""}], ["name"])
+    assert sorted(await names(database)) == ([] if refused else ["w" * length]) + ["ww1"]
+
+
 async def test_lists_carry_every_type(database: Database) -> None:
     """Of what is in a list of rows, for one column each: texts, numbers, moments, documents, bytes, and no value."""
     follow = {"corpid": "ww1", "userid": "wmA", "follow_userid": "z", "remark": '备 {,} "\\ 🎉', "add_way": 1}
@@ -141,12 +151,13 @@ async def test_remove_takes_the_rows_with_these_keys(database: Database) -> None
 
 
 @pytest.mark.parametrize("many", [0, 2, 3000])
-async def test_among_takes_lists_of_any_length(database: Database, many: int) -> None:
+async def test_rows_for_each_value_of_a_list(database: Database, many: int) -> None:
+    wanted = [f"w{number:04}" for number in range(1, many + 1)]
     async with database.write() as conn:
-        await add(conn, corp, [{"corpid": each, "name": ""} for each in ("w1", "w2", "w2 ")])
-        statement = select(corp.c.corpid).where(among(database.dialect, corp.c.corpid, "ids")).order_by(corp.c.corpid)
-        found = await conn.execute(statement, {"ids": [f"w{number}" for number in range(1, many + 1)]})
-        assert list(found.scalars()) == ["w1", "w2"][:many]
+        await add(conn, corp, [{"corpid": each, "name": ""} for each in ("w0002", "w0001", "w0002 ", "W0001")])
+        query = for_each(database.dialect, select(corp.c.corpid, corp.c.name), [corp.c.corpid])
+        found = await conn.execute(query, lists(database.dialect, corpid=wanted))
+        assert list(found.scalars()) == ["w0001", "w0002"][:many]
 
 
 async def test_instants_keep_their_microseconds(database: Database) -> None:

@@ -19,7 +19,7 @@ import pytest_asyncio
 from core.db.engine import Database
 from core.db.tables import customer, customer_follow, customer_follow_tag
 from core.envelope import interpret
-from sync.effects import effect_of, fold
+from sync.effects import effect_of, fold_facts
 from sync.facts import Facts
 from sync.objects.base import Answer
 from sync.objects.customers import write_answers, write_facts
@@ -47,7 +47,7 @@ def facts_of(document: bytes, userid: str) -> Mapping[tuple[str, str], Facts]:
     """Through the same functions as in apply."""
     received_at = int(day(23).timestamp() * 1000)
     effect = effect_of(interpret("ww1", "contacts", received_at, document))
-    return {(userid, member): facts for (_, member), facts in fold([effect]).items()}
+    return {(userid, member): facts for (_, member), facts in fold_facts([effect]).items()}
 
 
 def shown(what: str, userid: str) -> Customer | None:

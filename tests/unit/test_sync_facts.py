@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.envelope import Envelope
-from sync.effects import Effect, EventUnusable, effect_of, fold
+from sync.effects import Effect, EventUnusable, effect_of, fold_facts
 from sync.facts import Facts, lost
 
 TEN = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -90,7 +90,7 @@ def test_an_event_that_lacks_what_it_needs_is_unusable(bad: Envelope) -> None:
 @pytest.mark.parametrize("loss", ["del_follow_user", "del_external_contact"])
 def test_add_loss_add_ends_standing_in_every_order(order: tuple[int, ...], loss: str) -> None:
     events = [event("add_external_contact", 0), event(loss, 5), event("add_external_contact", 9)]
-    facts = fold(effect_of(events[index]) for index in order)[("wmA", "zhangsan")]
+    facts = fold_facts(effect_of(events[index]) for index in order)[("wmA", "zhangsan")]
     assert (facts.add_at, facts.loss_at) == (at(9), at(5))
     assert lost(facts, None, None) == (None, None)
 

@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from aiohttp import web
 
+from wecom.simulator.answers import Answer, Cursors, Handler, Params, Refusal, number_of, texts_of
+from wecom.simulator.api_directory import DirectoryApi
+from wecom.simulator.api_groups import GroupsApi
 from wecom.simulator.counts import Counts
 from wecom.simulator.faults import BAD_GATEWAY, EMPTY, HTML, SLOW, TRUNCATED, Faults
 from wecom.simulator.oauth import CodeRefused, OAuth
-from wecom.simulator.state import Agent, Corp
+from wecom.simulator.state import PERSONAL_TAG, Agent, Corp, Relation
 from wecom.simulator.tickets import AGENT, CONFIG, Tickets
 from wecom.simulator.tokens import Tokens
+from wecom.simulator.truth import contact_of, follow_of
 from wecom.simulator.visibility import Visibility
 from wecom.simulator.world import World
+
+__all__ = ["PAGE_SIZE", "Answer", "Api", "Handler", "Params", "Refusal"]
 
 GETTOKEN = "gettoken"
 GET = "externalcontact/get"
 LIST = "externalcontact/list"
 FOLLOW_USERS = "externalcontact/get_follow_user_list"
-USER = "user/get"
+OF_EMPLOYEES = "externalcontact/batch/get_by_user"
 USERINFO = "auth/getuserinfo"
 CORP_TICKET, AGENT_TICKET = "get_jsapi_ticket", "ticket/get"
 
 PAGE_SIZE = 500
 """Followers on one page (document 92114)."""
+_BATCH_SIZE, _LARGEST_BATCH, _MOST_EMPLOYEES = 50, 100, 100
+"""Relations on one page unless more are asked for, at most, and employees in one call (document 92994)."""
 
 _MESSAGES = {
     -1: "system busy",
@@ -39,6 +45,9 @@ _MESSAGES = {
     40014: "invalid access_token",
     40029: "invalid code",
     40035: "invalid parameter",
+    40050: "invalid chatid",
+    40058: "invalid Request Parameter",
+    40068: "invalid tagid",
     40096: "invalid external userid",
     41001: "access_token missing",
     41002: "corpid missing",
@@ -51,25 +60,16 @@ _MESSAGES = {
     45009: "api freq out of limit",
     45033: "api concurrent out of limit",
     48002: "api forbidden",
+    49008: "group chat is dismissed",
     50001: "redirect_url domain account error",
     50100: "invalid cursor",
     60011: "no privilege to access/modify contact/party/agent",
     60111: "userid not found",
+    60123: "invalid party id",
+    81017: "too many users in range",
     84061: "not external contact",
 }
 _HTML = b"<html><head><title>502</title></head><body>upstream is not available</body></html>"
-
-Answer = dict[str, Any]
-Params = Mapping[str, str]
-Handler = Callable[[Corp, Agent, Params], Answer]
-
-
-class Refusal(Exception):
-    """The call is answered with this errcode."""
-
-    def __init__(self, errcode: int) -> None:
-        super().__init__(str(errcode))
-        self.errcode = errcode
 
 
 class Api:
@@ -81,21 +81,26 @@ class Api:
         self.tickets = Tickets(world.clock)
         self.oauth = OAuth(world)
         self.page_size = page_size
+        self._cursors = Cursors()
+        groups = GroupsApi(visibility, self._cursors)
+        self.posted = frozenset({OF_EMPLOYEES, *groups.handlers})
+        """Paths that are asked by POST; all others by GET."""
         self.handlers: dict[str, Handler] = {
             GET: self._customer,
             LIST: self._customers_of,
             FOLLOW_USERS: self._employees,
-            USER: self._employee,
+            OF_EMPLOYEES: self._customers_of_many,
             USERINFO: self._visitor,
             CORP_TICKET: self._corp_ticket,
             AGENT_TICKET: self._agent_ticket,
+            **DirectoryApi(visibility).handlers,
+            **groups.handlers,
         }
         self._world = world
         self._faults = faults
         self._visibility = visibility
         self._running: Counter[tuple[str, str]] = Counter()
         self._since_revocation = 0
-        self._cursor_key = secrets.token_bytes(32)
 
     def add_routes(self, app: web.Application) -> None:
         """Serve everything under ``/cgi-bin/``."""
@@ -116,9 +121,9 @@ class Api:
         path = request.match_info["path"]
         if path != GETTOKEN and path not in self.handlers:
             raise web.HTTPNotFound(text=f"the simulator does not have /cgi-bin/{path}")
-        # All that it has so far is asked by GET.
-        if request.method != "GET":
-            raise web.HTTPMethodNotAllowed(request.method, ["GET"])
+        method = "POST" if path in self.posted else "GET"
+        if request.method != method:
+            raise web.HTTPMethodNotAllowed(request.method, [method])
         instead = self._faults.take_answer()
         if instead == SLOW:
             await asyncio.sleep(self._faults.now.slow_seconds)
@@ -136,7 +141,8 @@ class Api:
             else:
                 corp, agent = self._caller(request.query)
                 corpid = corp.corpid
-                answer = await self._called(path, corp, agent, request.query)
+                params = await _body(request) if method == "POST" else request.query
+                answer = await self._called(path, corp, agent, params)
         except Refusal as refusal:
             errcode = refusal.errcode
         self.counts.answered(corpid, path, errcode)
@@ -173,7 +179,7 @@ class Api:
         if 0 < self._faults.now.revoke_every <= self._since_revocation:
             self.revoke_tokens()
 
-    async def _called(self, path: str, corp: Corp, agent: Agent, query: Params) -> Answer:
+    async def _called(self, path: str, corp: Corp, agent: Agent, params: Params) -> Answer:
         if self._faults.is_limited(corp.corpid):
             raise Refusal(45009)
         key = (corp.corpid, path)
@@ -186,7 +192,7 @@ class Api:
                 await asyncio.sleep(switches.latency_seconds)
             if path.startswith("externalcontact/") and not agent.customer_data:
                 raise Refusal(48002)
-            return self.handlers[path](corp, agent, query)
+            return self.handlers[path](corp, agent, params)
         finally:
             self._running[key] -= 1
 
@@ -197,7 +203,7 @@ class Api:
         if external_userid not in corp.customers:
             self._foreign(corp.corpid, lambda other: external_userid in other.customers)
             raise Refusal(40096)
-        begin = self._offset(corp, external_userid, cursor) if cursor else 0
+        begin = self._cursors.take(corp, external_userid, cursor)
         view = self._visibility.view(corp, external_userid, first_page=not begin)
         if not view.followers:
             # Right after an add the platform says that there is no relation; nobody at all is another code.
@@ -205,7 +211,7 @@ class Api:
         end = begin + self.page_size
         answer: Answer = {"external_contact": view.contact, "follow_user": view.followers[begin:end]}
         if end < len(view.followers):
-            answer["next_cursor"] = self._cursor(corp, external_userid, end)
+            answer["next_cursor"] = self._cursors.give(corp, external_userid, end)
         elif begin:
             answer["next_cursor"] = ""
         return answer
@@ -227,16 +233,27 @@ class Api:
     def _employees(self, corp: Corp, _agent: Agent, _query: Params) -> Answer:
         return {"follow_user": [employee.userid for employee in corp.employees.values()]}
 
-    def _employee(self, corp: Corp, agent: Agent, query: Params) -> Answer:
-        userid = query.get("userid", "").lower()
-        if not userid:
-            raise Refusal(41009)
-        if userid not in corp.employees:
-            raise Refusal(60111)
-        if agent.visible is not None and userid not in agent.visible:
-            raise Refusal(60011)
-        employee = corp.employees[userid]
-        return {"userid": employee.userid, "name": employee.name, "department": [1], "status": 1}
+    def _customers_of_many(self, corp: Corp, agent: Agent, params: Params) -> Answer:
+        userids = [userid.lower() for userid in texts_of(params, "userid_list")]
+        if not 1 <= len(userids) <= _MOST_EMPLOYEES:
+            raise Refusal(40058)
+        for userid in userids:
+            if userid not in corp.employees:
+                self._foreign(corp.corpid, lambda other, userid=userid: userid in other.employees)
+                raise Refusal(60111)
+        limit = min(number_of(params, "limit"), _LARGEST_BATCH) if params.get("limit") else _BATCH_SIZE
+        found = [
+            relation
+            for relation in corp.made
+            if relation.listed and relation.employee.lower() in userids and _sees(agent, relation)
+        ]
+        listing = f"of {sorted(userids)}"
+        begin = self._cursors.take(corp, listing, params.get("cursor"))
+        more = begin + limit < len(found)
+        return {
+            "external_contact_list": [_pair(corp, relation) for relation in found[begin : begin + limit]],
+            "next_cursor": self._cursors.give(corp, listing, begin + limit) if more else "",
+        }
 
     def _visitor(self, corp: Corp, agent: Agent, query: Params) -> Answer:
         if not query.get("code"):
@@ -264,15 +281,27 @@ class Api:
         if any(is_of(other) for other in self._world.corps.values() if other.corpid != corpid):
             self.counts.foreign += 1
 
-    def _cursor(self, corp: Corp, external_userid: str, offset: int) -> str:
-        text = f"{corp.corpid}\0{external_userid}\0{offset}"
-        return f"{offset}-{hashlib.blake2b(text.encode(), key=self._cursor_key, digest_size=12).hexdigest()}"
 
-    def _offset(self, corp: Corp, external_userid: str, cursor: str) -> int:
-        number = cursor.partition("-")[0]
-        if not number.isdecimal() or cursor != self._cursor(corp, external_userid, int(number)):
-            raise Refusal(50100)
-        return int(number)
+async def _body(request: web.Request) -> Params:
+    """The JSON object of a POST."""
+    try:
+        params = json.loads(await request.text())
+    except ValueError:
+        raise Refusal(40058) from None
+    if not isinstance(params, dict):
+        raise Refusal(40058)
+    return params
+
+
+def _sees(agent: Agent, relation: Relation) -> bool:
+    return agent.visible is None or relation.employee.lower() in agent.visible
+
+
+def _pair(corp: Corp, relation: Relation) -> Answer:
+    """A customer with one relation, of whose tags only those with an id are shown, by the id."""
+    follow = follow_of(relation)
+    follow["tag_id"] = [tag["tag_id"] for tag in follow.pop("tags") if tag["type"] != PERSONAL_TAG]
+    return {"external_contact": contact_of(corp.customers[relation.external_userid]), "follow_info": follow}
 
 
 def _errors(errcode: int, request: web.Request) -> Answer:

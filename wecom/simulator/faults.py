@@ -37,6 +37,8 @@ class Switches:
     lag_share: float = 0.0
     """Share of the changes that the API shows ``lag_seconds`` late."""
     lag_seconds: float = 3.0
+    chat_lag_seconds: float = 2.0
+    """How late the API shows any change of a group, as the platform does; 0: at once."""
     unseen_share: float = 0.0
     """Share of the adds whose relation is missing from the first ``unseen_reads`` reads of the customer (84061 if the
     customer has nobody else)."""

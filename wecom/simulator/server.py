@@ -67,6 +67,8 @@ class Simulator:
         async with AsyncExitStack() as stack:
             self.world.observers.append(self.visibility)
             stack.callback(self.world.observers.remove, self.visibility)
+            self.world.object_observers.append(self.visibility)
+            stack.callback(self.world.object_observers.remove, self.visibility)
             await stack.enter_async_context(self.pusher)
             runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=1.0)
             await runner.setup()

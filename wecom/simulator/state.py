@@ -9,6 +9,13 @@ from typing import Any
 CORP_TAG, PERSONAL_TAG, RULE_TAG = 1, 2, 3
 WECHAT, WECOM = 1, 2
 """Types of customers (document 92114)."""
+STAFF, OUTSIDER = 1, 2
+"""Types of a group's members: an employee, an external contact (document 92122)."""
+ROOT = 1
+"""The department above all others."""
+MEMBER, PARTY, MEMBER_TAG = "member", "party", "member_tag"
+TAG, TAG_GROUP, CHAT = "tag", "tag_group", "chat"
+"""Kinds of objects besides customers."""
 
 
 class ChangeRefused(Exception):
@@ -41,12 +48,54 @@ class Callback:
     agentid: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A department that an employee is in. ``order``: larger first."""
+
+    department_id: int
+    order: int = 0
+    is_leader: bool = False
+
+
 @dataclass(slots=True)
 class Employee:
-    """``userid`` is in the spelling of its creation; the platform compares without letter case (document 98728)."""
+    """``userid`` is in the spelling of its creation; the platform compares without letter case (document 98728).
+
+    ``status`` is 1 active, 2 disabled, 4 not activated. ``places`` are the departments, the main one first;
+    ``leaders`` the userids of superiors. ``began`` is the CreateTime of the event that made it.
+    """
 
     userid: str
     name: str
+    alias: str = ""
+    position: str = ""
+    status: int = 1
+    places: tuple[Place, ...] = (Place(ROOT),)
+    leaders: tuple[str, ...] = ()
+    began: int = 0
+
+
+@dataclass(slots=True)
+class Department:
+    """``order``: larger first; ``leaders`` are userids."""
+
+    department_id: int
+    name: str
+    parentid: int = ROOT
+    name_en: str = ""
+    order: int = 0
+    leaders: tuple[str, ...] = ()
+    began: int = 0
+
+
+@dataclass(slots=True)
+class MemberTag:
+    """A tag of employees: those who have it, in the spelling of their creation, and departments."""
+
+    tagid: int
+    name: str
+    users: list[str] = field(default_factory=list)
+    parties: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -76,11 +125,85 @@ class Tag:
 
 
 @dataclass(slots=True)
+class TagEntry:
+    """A tag with id in its group. ``order``: larger first."""
+
+    tag_id: str
+    name: str
+    order: int
+    create_time: int
+    deleted: bool = False
+
+
+@dataclass(slots=True)
+class TagGroup:
+    """A group of tags of the corp, or of a rule group, which has a ``strategy_id``.
+
+    What was deleted stays, as the API goes on saying so to those who ask for the id.
+    """
+
+    group_id: str
+    name: str
+    type: int
+    order: int
+    create_time: int
+    strategy_id: int | None = None
+    deleted: bool = False
+    tags: list[TagEntry] = field(default_factory=list)
+
+    @property
+    def live(self) -> list[TagEntry]:
+        """Those that are not deleted."""
+        return [entry for entry in self.tags if not entry.deleted]
+
+
+@dataclass(slots=True)
+class ChatMember:
+    """Somebody in a group: an employee's userid, or an external_userid. ``join_scene`` 1 invited by a member, 2 by an
+    invitation link, 3 by the group's QR code. ``name`` is as of the last change of the group."""
+
+    type: int
+    userid: str
+    join_time: int
+    join_scene: int = 1
+    invitor: str | None = None
+    group_nickname: str = ""
+    name: str = ""
+    unionid: str | None = None
+    state: str | None = None
+
+
+@dataclass(slots=True)
+class Chat:
+    """A customer group. ``version`` is the platform's of the list of members, ``versions`` each one told by an event
+    with the one before it."""
+
+    chat_id: str
+    owner: str
+    create_time: int
+    name: str = ""
+    notice: str = ""
+    admins: tuple[str, ...] = ()
+    members: list[ChatMember] = field(default_factory=list)
+    version: str = ""
+    versions: list[tuple[str, str]] = field(default_factory=list)
+    dismissed: bool = False
+
+    def member(self, userid: str) -> ChatMember | None:
+        """By the id of an employee, whose letter case does not matter, or of an external contact."""
+        for member in self.members:
+            if member.userid == userid or (member.type == STAFF and member.userid.lower() == userid.lower()):
+                return member
+        return None
+
+
+@dataclass(slots=True)
 class Relation:
     """One employee has one customer, or had.
 
     ``listed``: the API shows it; it goes on doing so when the customer ended it. ``lost_at`` is the CreateTime of the
-    last loss event, in Unix seconds, while the relation has ended; ``lost_by`` is employee, customer or transfer.
+    last loss event, in Unix seconds, while the relation has ended; ``lost_by`` is employee, customer, transfer, or
+    left when the employee left the corp.
     ``began`` and ``ended`` are the CreateTimes of the last events that began and ended it.
     """
 
@@ -126,6 +249,21 @@ class Corp:
     """The same relations in the order in which they were first made."""
     tags: list[Tag] = field(default_factory=list)
     """What employees choose from: corp tags and rule tags."""
+    departments: dict[int, Department] = field(default_factory=dict)
+    member_tags: dict[int, MemberTag] = field(default_factory=dict)
+    dead_member_tags: set[int] = field(default_factory=set)
+    tag_groups: dict[str, TagGroup] = field(default_factory=dict)
+    """The same tags in their groups, with those that were deleted; by group id."""
+    chats: dict[str, Chat] = field(default_factory=dict)
+    """Customer groups, the dismissed ones included."""
+    told: set[tuple[str, str]] = field(default_factory=set)
+    """Kind and id of every object but customers that an event named, those that are no more included."""
+    renamed: dict[str, str] = field(default_factory=dict)
+    """An id that an employee had to the one that came next, both in lower case."""
+    freed: dict[str, int] = field(default_factory=dict)
+    """Ids, in lower case, that were an employee's, to the CreateTime of the event that last said so."""
+    closed: dict[int, int] = field(default_factory=dict)
+    """The same of departments that were deleted."""
 
     def employee(self, userid: str) -> Employee:
         """Raises ``ChangeRefused``."""
@@ -148,6 +286,34 @@ class Corp:
     def listed(self, external_userid: str) -> Iterator[Relation]:
         """Relations of a customer that the API shows, in the order in which they were first made."""
         return (relation for relation in self.relations.get(external_userid, {}).values() if relation.listed)
+
+    def department(self, department_id: int) -> Department:
+        """Raises ``ChangeRefused``."""
+        found = self.departments.get(department_id)
+        if found is None:
+            raise ChangeRefused(f"corp {self.corpid} has no department {department_id}")
+        return found
+
+    def member_tag(self, tagid: int) -> MemberTag:
+        """Raises ``ChangeRefused``."""
+        found = self.member_tags.get(tagid)
+        if found is None:
+            raise ChangeRefused(f"corp {self.corpid} has no employee tag {tagid}")
+        return found
+
+    def tag_group(self, wanted: str) -> TagGroup:
+        """A group that is not deleted, by id or name. Raises ``ChangeRefused``."""
+        for group in self.tag_groups.values():
+            if not group.deleted and wanted in {group.group_id, group.name}:
+                return group
+        raise ChangeRefused(f"corp {self.corpid} has no group of tags {wanted!r}")
+
+    def chat(self, chat_id: str) -> Chat:
+        """A group that is not dismissed. Raises ``ChangeRefused``."""
+        found = self.chats.get(chat_id)
+        if found is None or found.dismissed:
+            raise ChangeRefused(f"corp {self.corpid} has no group {chat_id!r}")
+        return found
 
     def tag(self, wanted: str) -> Tag:
         """A corp or rule tag by id, by name, or by ``group/name``. Raises ``ChangeRefused``."""

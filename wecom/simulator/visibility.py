@@ -1,4 +1,8 @@
-"""What the API shows at the moment, which may lag the true state: a moment late, or without the newest follower."""
+"""What the API shows at the moment, which may lag the true state: a moment late, or without the newest follower.
+
+Groups always lag: the platform brings their details up to date about two seconds after it told of the change (document
+92130).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from wecom.simulator.faults import Faults
-from wecom.simulator.state import Corp
+from wecom.simulator.shown import Shown, chat_of, department_of, member_of, member_tag_of
+from wecom.simulator.state import CHAT, MEMBER, MEMBER_TAG, PARTY, Corp
 from wecom.simulator.truth import contact_of, followers_of
 from wecom.simulator.world import ADDS
 
@@ -22,12 +27,13 @@ class View:
 
 
 class Visibility:
-    """Keeps earlier views for as long as the faults say. An observer of the world."""
+    """Keeps earlier views for as long as the faults say. An observer of the world, and of its objects."""
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
         self._held: dict[tuple[str, str], deque[tuple[float, View]]] = {}
         self._unseen: dict[tuple[str, str], dict[str, int]] = {}
+        self._objects: dict[tuple[str, str, str], deque[tuple[float, Shown | None]]] = {}
 
     def changing(self, corp: Corp, change: str, customer: str, employee: str) -> None:
         """Decide whether the API shows this change late, and keep what it shows until then."""
@@ -57,3 +63,43 @@ class Visibility:
             del self._held[key]
         followers = [follow for follow in followers_of(corp, customer) if follow["userid"] not in hidden]
         return View(contact_of(corp.customers[customer]), followers, early=bool(hidden))
+
+    def object_changing(self, corp: Corp, kind: str, object_id: str) -> None:
+        """Decide how long the API goes on showing this object as it is now."""
+        switches = self._faults.now
+        seconds = switches.chat_lag_seconds if kind == CHAT else 0.0
+        if self._faults.chance(switches.lag_share):
+            seconds = max(seconds, switches.lag_seconds)
+        if seconds:
+            held = self._objects.setdefault((corp.corpid, kind, object_id), deque())
+            held.append((self._faults.clock() + seconds, _shown(corp, kind, object_id)))
+
+    def shown(self, corp: Corp, kind: str, object_id: str) -> Shown | None:
+        """An employee (by the id in lower case), department, employee tag or group as the API shows it now.
+
+        None for one that it does not. A group is shown with names; one that is dissolved is shown as empty.
+        """
+        key = (corp.corpid, kind, object_id)
+        held = self._objects.get(key)
+        if held is not None:
+            now = self._faults.clock()
+            while held and held[0][0] <= now:
+                held.popleft()
+            if held:
+                return held[0][1]
+            del self._objects[key]
+        return _shown(corp, kind, object_id)
+
+
+def _shown(corp: Corp, kind: str, object_id: str) -> Shown | None:
+    if kind == MEMBER:
+        return member_of(corp.employees[object_id]) if object_id in corp.employees else None
+    if kind == CHAT:
+        chat = corp.chats.get(object_id)
+        return None if chat is None else {} if chat.dismissed else chat_of(chat, need_name=True)
+    number = int(object_id)
+    if kind == PARTY:
+        return department_of(corp.departments[number]) if number in corp.departments else None
+    if kind == MEMBER_TAG:
+        return member_tag_of(corp, corp.member_tags[number]) if number in corp.member_tags else None
+    raise ValueError(f"nobody reads a {kind} alone")

@@ -3,21 +3,24 @@
 Each method is one thing that people do in WeCom. It changes the state and returns the ``Change`` that the platform
 pushes for it (document 92130), or None for what it pushes nothing for. What can't happen raises ``ChangeRefused``.
 
-Events that begin and end the same relation are at least a second apart, because CreateTime has whole seconds and nobody
-could tell which came first; one that would come earlier raises ``TooSoon``.
+Events that begin and end the same relation, or make and delete the same object, are at least a second apart, because
+CreateTime has whole seconds and nobody could tell which came first; one that would come earlier raises ``TooSoon``.
 """
 
 from __future__ import annotations
 
-import random
-import string
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-from wecom.simulator.state import WECHAT, WECOM, ChangeRefused, Corp, Customer, Relation, Tag
+from wecom.simulator.chats import GroupChats
+from wecom.simulator.events import EXTERNAL_CONTACT, LETTERS, Change, Observer, TooSoon
+from wecom.simulator.people import People
+from wecom.simulator.state import MEMBER, WECHAT, WECOM, ChangeRefused, Corp, Customer, Relation, Tag
+from wecom.simulator.tagging import CorpTags
+
+__all__ = ["ADDS", "CHANNELS", "FAIL_REASONS", "WELCOME_CODE", "Change", "Observer", "TooSoon", "World"]
 
 ADD, HALF_ADD, EDIT = "add_external_contact", "add_half_external_contact", "edit_external_contact"
 DELETE, CUSTOMER_DELETE = "del_external_contact", "del_follow_user"
@@ -30,53 +33,18 @@ CHANNELS, ASSIGNED = 10, 202
 """Numbers of add_way that mean something here."""
 FAIL_REASONS = ("customer_refused", "customer_limit_exceed")
 
-_LETTERS = string.ascii_letters + string.digits
 _PROFILE = frozenset(
     {"name", "gender", "avatar", "unionid", "position", "corp_name", "corp_full_name", "external_profile"}
 )
 
 
-class TooSoon(ChangeRefused):
-    """The opposite of this happened to the same relation in the same second."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One event. ``change`` is its ChangeType; ``leaves`` is the inner document, the platform's secrets included."""
-
-    corpid: str
-    change: str
-    customer: str
-    employee: str
-    create_time: int
-    leaves: tuple[tuple[str, str], ...] = field(repr=False)
-
-
-class Observer(Protocol):
-    """Told about every change that is pushed, just before it happens, while the state is as it was."""
-
-    def changing(self, corp: Corp, change: str, customer: str, employee: str) -> None:
-        """``change`` is the ChangeType to come."""
-        ...
-
-
-class World:
+class World(People, CorpTags, GroupChats):
     """Several corps that share nothing but perhaps their ids."""
 
     def __init__(self, corps: Iterable[Corp], *, seed: int = 1, clock: Callable[[], float] = time.time) -> None:
-        """``clock`` gives Unix seconds; ``seed`` decides what is made up along the way."""
-        self.corps = {corp.corpid: corp for corp in corps}
-        self.clock = clock
-        self.observers: list[Observer] = []
+        """See ``EventSource``."""
+        super().__init__(corps, seed=seed, clock=clock)
         self.welcome_codes: deque[str] = deque(maxlen=100_000)
-        self._random = random.Random(seed)
-
-    def corp(self, corpid: str) -> Corp:
-        """Raises ``ChangeRefused``."""
-        found = self.corps.get(corpid)
-        if found is None:
-            raise ChangeRefused(f"there is no corp {corpid!r}; there are {', '.join(sorted(self.corps))}")
-        return found
 
     # Relations begin and end.
 
@@ -126,7 +94,7 @@ class World:
         code = None
         # Employees of other corps get no welcome: the cards are exchanged by themselves.
         if welcome and known.type == WECHAT:
-            code = WELCOME_CODE + "".join(self._random.choices(_LETTERS, k=30))
+            code = WELCOME_CODE + "".join(self._random.choices(LETTERS, k=30))
             self.welcome_codes.append(code)
         return self._change(corp, kind, customer, userid, moment, State=state, WelcomeCode=code)
 
@@ -254,7 +222,7 @@ class World:
             raise ChangeRefused(f"a customer's type is {WECHAT} (WeChat) or {WECOM} (WeCom), not {kind!r}")
         if external_userid in corp.customers:
             raise ChangeRefused(f"corp {corpid} has a customer {external_userid!r} already")
-        key = external_userid or "wm" + "".join(self._random.choices(_LETTERS, k=30))
+        key = external_userid or self._id("wm")
         corp.customers[key] = Customer(key, name, kind)
         return corp.customers[key]
 
@@ -309,20 +277,15 @@ class World:
         self._tell(corp, kind, customer, employee)
         return self._change(corp, kind, customer, employee, moment, **more)
 
-    def _tell(self, corp: Corp, kind: str, customer: str, employee: str) -> None:
-        for observer in self.observers:
-            observer.changing(corp, kind, customer, employee)
-
-    def _now(self) -> int:
-        return int(self.clock())
-
     def _change(self, corp: Corp, kind: str, customer: str, employee: str, moment: int, **more: str | None) -> Change:
         extra = [(name, text) for name, text in more.items() if text]
         ids = [("UserID", employee), ("ExternalUserID", customer)]
-        leaves = [
-            *(("ToUserName", corp.corpid), ("FromUserName", "sys"), ("CreateTime", str(moment)), ("MsgType", "event")),
-            *(("Event", "change_external_contact"), ("ChangeType", kind)),
-            # As published: the reason of a failed transfer stands before the ids, everything else behind them.
-            *([*extra, *ids] if kind == TRANSFER_FAIL else [*ids, *extra]),
-        ]
-        return Change(corp.corpid, kind, customer, employee, moment, tuple(leaves))
+        # As published: the reason of a failed transfer stands before the ids, everything else behind them.
+        leaves = [("ChangeType", kind), *([*extra, *ids] if kind == TRANSFER_FAIL else [*ids, *extra])]
+        corp.told.add((MEMBER, employee.lower()))
+        return self._event(
+            *(corp, EXTERNAL_CONTACT, kind, leaves, moment),
+            object_id=customer,
+            customer=customer,
+            employee=employee,
+        )

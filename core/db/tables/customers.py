@@ -71,7 +71,9 @@ customer_follow = Table(
         comment="When the API call that brought these columns began; NULL: not listed yet",
     ),
     ForeignKeyConstraint(["corpid", "userid"], ["customer.corpid", "customer.userid"]),
-    Index(None, "corpid", "follow_userid"),
+    # The corp last, here and where tags are: as long as PostgreSQL has no statistics of a table that grows, it takes
+    # any index that begins with the corp for as good as the primary key.
+    Index(None, "follow_userid", "corpid"),
     comment="Which employee has which customer, with what the employee noted",
 )
 
@@ -90,6 +92,6 @@ customer_follow_tag = Table(
         ["corpid", "userid", "follow_userid"],
         ["customer_follow.corpid", "customer_follow.userid", "customer_follow.follow_userid"],
     ),
-    Index(None, "corpid", "tag_id"),
+    Index(None, "tag_id", "corpid"),
     comment="Tags that an employee gave a customer",
 )

@@ -41,6 +41,6 @@ tag = Table(
     Column("gone_at", Instant(), comment="Since when the platform does not show it"),
     Column("fetched_at", Instant(), comment="When the API call that brought these columns began; NULL: not read yet"),
     Column("first_seen_at", Instant(), nullable=False, comment="When this system first heard of the tag"),
-    Index(None, "corpid", "group_id"),
+    Index(None, "group_id", "corpid"),
     comment="Customers' tags, without personal ones, which have no id",
 )
