@@ -166,7 +166,11 @@ async def _once(stage: Stage, changes: int, line: Line) -> int:
 def _judge(report: Report, *, foreign: int) -> int:
     for name in ("missing", "spurious", "differing"):
         for key in getattr(report, name)[:5]:
-            typer.echo(f"{name}: {' '.join(key)}")
+            typer.echo(f"{name}: {' '.join(str(part) for part in key)}")
+    others = {table: number for table, number in report.counts.items() if not table.startswith("customer")}
+    versions = sum(number for table, number in report.counts.items() if table.endswith("_history"))
+    words = ", ".join(f"{table} {number}" for table, number in others.items() if not table.endswith("_history"))
+    typer.echo(f"compared {words}, and {versions} versions in the history of all")
     typer.echo(f"compared {report.customers} customers, {report.relations} relations, {report.tags} tags")
     typer.echo(str(report))
     return 0 if report.equal and foreign == 0 else 1
@@ -202,7 +206,7 @@ def _words(stage: Stage, progress: Progress) -> str:
     return (
         f"events {counts.changes}  pushes answered 200 {counts.acknowledged}  to apply {waiting}  "
         f"to read {progress.to_read}  customers {progress.customers}  relations {progress.relations}  "
-        f"tags {progress.tags}  API calls {stage.simulator.counts.calls()}"
+        f"tags {progress.tags}  groups {progress.groups}  employees {progress.employees}  API calls {stage.simulator.counts.calls()}"
     )
 
 

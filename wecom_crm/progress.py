@@ -20,6 +20,8 @@ class Progress:
     customers: int
     relations: int
     tags: int
+    employees: int
+    groups: int
     events: int
     dead_letters: int
 
@@ -35,6 +37,8 @@ async def progress_of(database: Database, first: int = 1) -> Progress:
         "customers": "(SELECT count(*) FROM customer)",
         "relations": "(SELECT count(*) FROM customer_follow)",
         "tags": "(SELECT count(*) FROM customer_follow_tag)",
+        "employees": "(SELECT count(*) FROM employee)",
+        "groups": "(SELECT count(*) FROM group_chat)",
         "events": "(SELECT count(*) FROM contact_event)",
         "dead_letters": "(SELECT count(*) FROM dead_letter)",
     }

@@ -155,7 +155,7 @@ def _remove(dialect: str, table: Table, names: tuple[str, ...]) -> Delete:
 
 
 def _rows_of_lists(types: Mapping[str, TypeEngine[Any]]) -> TableValuedAlias:
-    # Texts without their length: a parameter is converted to its type, and what is too long would be cut off in silence.
+    # Texts without their length: a parameter is converted to its type, and what is too long would silently be cut off.
     kinds = {name: Text() if isinstance(kind, String | Id) else kind for name, kind in types.items()}
     parameters = [bindparam(_list(name), type_=ARRAY(kind, dimensions=1)) for name, kind in kinds.items()]
     columns = [column(name, kind) for name, kind in kinds.items()]

@@ -43,7 +43,8 @@ async def write_existence(
 
 def _raised(row: Row, facts: Existence, ending: str) -> Row:
     merged = Existence(row["last_create_at"], row["last_delete_at"]) | facts
-    ended_at = merged.ended_at
+    # What the platform itself called deleted, without an event, stays so.
+    ended_at: datetime | None = row[ending] if merged.deleted_at is None else merged.ended_at
     if ended_at is not None and _refuted(row, ended_at):
         ended_at = None
     return row | {"last_create_at": merged.created_at, "last_delete_at": merged.deleted_at, ending: ended_at}

@@ -121,7 +121,7 @@ async def test_what_is_too_long_is_refused_and_not_cut_off(database: Database, d
     with pytest.raises(DBAPIError) if refused else nullcontext():
         async with database.write() as conn:
             await put(conn, corp, [{"corpid": "w" * length, "name": ""}], ["name"])
-    assert sorted(await names(database)) == ([] if refused else ["w" * length]) + ["ww1"]
+    assert (await names(database)).keys() == {"ww1"} | (set() if refused else {"w" * length})
 
 
 async def test_lists_carry_every_type(database: Database) -> None:

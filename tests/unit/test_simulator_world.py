@@ -237,7 +237,8 @@ def test_a_failed_transfer_says_the_reason_first_and_changes_nothing(world: Worl
         ("UserID", "LiSi"),
         ("ExternalUserID", "wmA"),
     ]
-    assert truth_of(world) == before
+    after = truth_of(world)
+    assert (after.customers, after.relations, after.endings) == (before.customers, before.relations, before.endings)
     with pytest.raises(ChangeRefused, match="customer_refused"):
         world.transfer_fail("ww1", "wmA", "LiSi", "no idea")
 

@@ -13,6 +13,7 @@ TABLE = {
     errors.TooConcurrent: (45033, 45035),
     errors.TokenRejected: (40014, 42001),
     errors.CorpPaused: (40001, 40013, 60020, 301042, 48002, 50001, 50003, 301007),
+    errors.NotVisible: (40050, 40068, 49008, 90501, 90509),
     errors.NoRelation: (84061, 84083, 84084),
     errors.CustomerNotVisible: (40096,),
     errors.EmployeeNotVisible: (40003, 46004, 60111, 60011, 84074),

@@ -36,7 +36,7 @@ class Cursors:
 
     def take(self, corp: Corp, listing: str, cursor: Any) -> int:
         """Where the page begins; an empty cursor is the first one's. Raises ``Refusal``."""
-        if cursor in {None, ""}:
+        if cursor in (None, ""):
             return 0
         number = str(cursor).partition("-")[0]
         if not (number.isascii() and number.isdecimal()) or cursor != self.give(corp, listing, int(number)):
@@ -47,7 +47,7 @@ class Cursors:
 def number_of(params: Params, name: str, missing: int = 40058) -> int:
     """A whole number, which the query of a GET has as text. Raises ``Refusal``."""
     value = params.get(name)
-    if value in {None, ""}:
+    if value in (None, ""):
         raise Refusal(missing)
     if isinstance(value, str) and value.isascii() and value.isdecimal():
         return int(value)

@@ -237,10 +237,9 @@ class Api:
         userids = [userid.lower() for userid in texts_of(params, "userid_list")]
         if not 1 <= len(userids) <= _MOST_EMPLOYEES:
             raise Refusal(40058)
-        for userid in userids:
-            if userid not in corp.employees:
-                self._foreign(corp.corpid, lambda other, userid=userid: userid in other.employees)
-                raise Refusal(60111)
+        if strangers := set(userids) - corp.employees.keys():
+            self._foreign(corp.corpid, lambda other: not strangers.isdisjoint(other.employees))
+            raise Refusal(60111)
         limit = min(number_of(params, "limit"), _LARGEST_BATCH) if params.get("limit") else _BATCH_SIZE
         found = [
             relation

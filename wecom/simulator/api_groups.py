@@ -43,7 +43,7 @@ class GroupsApi:
     def _chats(self, corp: Corp, agent: Agent, params: Params) -> Answer:
         limit, status = number_of(params, "limit"), params.get("status_filter", 0)
         owners = params.get("owner_filter") or {}
-        if not isinstance(owners, dict) or not 1 <= limit <= _MOST_CHATS or status not in {0, 1, 2, 3}:
+        if not isinstance(owners, dict) or not 1 <= limit <= _MOST_CHATS or status not in (0, 1, 2, 3):
             raise Refusal(40058)
         named = [userid.lower() for userid in texts_of(owners, "userid_list")]
         if len(named) > _MOST_OWNERS:
@@ -53,7 +53,7 @@ class GroupsApi:
         found = [
             {"chat_id": chat.chat_id, "status": _status(corp, chat)}
             for chat in corp.chats.values()
-            if not chat.dismissed and _is_asked_for(corp, agent, chat, named) and status in {0, _status(corp, chat)}
+            if not chat.dismissed and _is_asked_for(corp, agent, chat, named) and status in (0, _status(corp, chat))
         ]
         listing = f"chats {status} {sorted(named)}"
         begin = self._cursors.take(corp, listing, params.get("cursor"))

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from wecom.simulator.state import ChangeRefused, Corp
 from wecom.simulator.beginnings import plant
+from wecom.simulator.state import ChangeRefused, Corp
 
 EXTERNAL_CONTACT, EXTERNAL_CHAT = "change_external_contact", "change_external_chat"
 EXTERNAL_TAG, CONTACT = "change_external_tag", "change_contact"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from wecom.simulator.state import (
     CORP_TAG,
+    ROOT,
     RULE_TAG,
     WECHAT,
     WECOM,
@@ -17,7 +18,10 @@ from wecom.simulator.state import (
     Callback,
     Corp,
     Customer,
+    Department,
     Employee,
+    MemberTag,
+    Place,
     Tag,
 )
 from wecom.simulator.world import World
@@ -40,6 +44,9 @@ _TAGS = {
     "地区": ("华东", "华南", "华北"),
 }
 _RULE_TAGS = {"规则组 A": ("季度促销", "老客回访")}
+_DEPARTMENTS = (("销售部", "Sales"), ("客服部", "Care"), ("华东区", "East"), ("华南区", "South"))
+_JOBS = ("顾问", "Adviser", "客户经理", "组长", "")
+_MEMBER_TAGS = ("新人", "night shift")
 # Ids are compared with letter case: now and then one that differs in nothing else from another.
 _TWIN_EVERY = 40
 
@@ -63,7 +70,7 @@ def small_world(
     shared: float = 0.2,
     clock: Callable[[], float] = time.time,
 ) -> World:
-    """Corps with these many employees and customers in all, and no relation yet: those come as changes.
+    """Corps with these many employees and customers in all, and no relation or group yet: those come as changes.
 
     Every corp has the same userids. A share of the customers has the same external_userid in all corps under different
     names; ids that differ only in letter case occur too. There is no limit to the numbers.
@@ -84,6 +91,8 @@ def small_world(
                 ids.setdefault(fresh[:2] + fresh[2:].swapcase())
         corp.customers = {key: _customer(source, key, setup.name) for key in ids}
         corp.tags = _tags(source)
+        # With numbers of its own: people and tags stay what they are for a seed.
+        _organise(corp, random.Random(f"{seed} {number}"))
         corps.append(corp)
     return World(corps, seed=source.randrange(2**32), clock=clock)
 
@@ -111,6 +120,25 @@ def _employee(source: random.Random, place: int) -> Employee:
     turn, index = divmod(place, len(_USERIDS))
     name = source.choice(_SURNAMES) + source.choice(_GIVEN)
     return Employee(_USERIDS[index] + (str(turn) if turn else ""), name)
+
+
+def _organise(corp: Corp, source: random.Random) -> None:
+    """Departments below the root, the last of them below the first; everybody has a place, and some a superior."""
+    corp.departments[ROOT] = Department(ROOT, corp.name, parentid=0)
+    for number, (name, name_en) in enumerate(_DEPARTMENTS, start=ROOT + 1):
+        parentid = ROOT if number < ROOT + 3 else ROOT + 1
+        corp.departments[number] = Department(number, name, parentid, name_en, order=100 - number)
+    staff = list(corp.employees.values())
+    for employee in staff:
+        numbers = source.sample(sorted(corp.departments), k=source.choice((1, 1, 1, 2)))
+        employee.places = tuple(Place(number, source.randrange(100), source.random() < 0.1) for number in numbers)
+        employee.position = source.choice(_JOBS)
+        employee.alias = source.choice(("", "", employee.userid.lower()))
+        superior = source.choice(staff)
+        employee.leaders = (superior.userid,) if superior is not employee and source.random() < 0.5 else ()
+    for tagid, name in enumerate(_MEMBER_TAGS, start=1):
+        users = source.sample(staff, k=min(2, len(staff)))
+        corp.member_tags[tagid] = MemberTag(tagid, name, [employee.userid for employee in users], [ROOT + tagid])
 
 
 def _external_userid(source: random.Random) -> str:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from wecom.simulator.population import company, mobile, nickname
+from wecom.simulator.scenario_families import Families
 from wecom.simulator.state import PERSONAL_TAG, WECHAT, ChangeRefused, Corp, Relation, Tag
 from wecom.simulator.world import CHANNELS, FAIL_REASONS, Change, World
 
@@ -14,6 +15,8 @@ _WAYS = (0, 1, 1, 1, 2, 3, 4, 6, CHANNELS, 16, 16, 24, 201)
 _REMARKS = ("重要客户", "ask again in May", "🙂 回访", "VIP", "价格敏感", 'says "no" & <maybe>', "长" * 194, "")
 _PERSONAL = ("爱喝茶", "weekend only", "🎂 三月")
 _FRESH_SHARE = 0.55
+OTHERS_SHARE = 0.35
+"""So many of the steps that bring in nobody are about employees, departments, tags and groups."""
 _TRIES = 200
 
 
@@ -21,18 +24,26 @@ class Scenario:
     """Makes one change after the other in all corps of a world, in turns that chance decides.
 
     Customers whom nobody has come in by adds until all have; between and after that there are edits, tags, losses by
-    either side, returns, transfers and half adds. What can't happen at the moment, for instance because its opposite
+    either side, returns, transfers and half adds, and everything that happens to employees, departments, tags and
+    groups (``stories``). What can't happen at the moment, for instance because its opposite
     happened in the same second, is left for something else; nothing ever waits.
 
-    Changes that push nothing (a new nickname, only the phone numbers) happen together with an edit of the same
-    customer, so that a reader who follows every push comes to know them.
+    Changes that push nothing (a new nickname, only the phone numbers, another title) happen together with one of the
+    same customer or employee that is pushed, so that a reader who follows every push comes to know them.
     """
 
-    def __init__(self, world: World, *, seed: int = 1) -> None:
-        """The world may have relations already, and may be changed by others between two changes."""
+    def __init__(self, world: World, *, seed: int = 1, others: float = OTHERS_SHARE) -> None:
+        """The world may have relations already, and may be changed by others between two changes.
+
+        ``others`` is a share; with 0 only relations change.
+        """
         self._world = world
         self._random = random.Random(seed)
         self._queue: deque[Change] = deque()
+        # With numbers of its own: what happens to relations stays as it is for a seed, as far as it can.
+        self._families = Families(world, seed=seed)
+        self._turn = random.Random(f"others {seed}")
+        self._others = others
         self._fresh = {corp.corpid: self._strangers(corp) for corp in world.corps.values()}
         self._kinds: Sequence[tuple[Callable[[Corp], Sequence[Change]], int]] = (
             (self._edit, 26),
@@ -76,6 +87,8 @@ class Scenario:
             fresh.pop()
         if fresh and (not corp.made or self._random.random() < _FRESH_SHARE):
             return self._add(corp, fresh[-1], half=self._random.random() < 0.1)
+        if self._turn.random() < self._others:
+            return self._families.step(corp)
         kinds, weights = zip(*self._kinds, strict=True)
         step: Callable[[Corp], Sequence[Change]] = self._random.choices(kinds, weights)[0]
         return step(corp) if corp.made else ()
@@ -84,7 +97,8 @@ class Scenario:
         return self._random.choice(corp.made)
 
     def _colleague(self, corp: Corp) -> str:
-        return self._random.choice(list(corp.employees.values())).userid
+        staff = [employee.userid for key, employee in corp.employees.items() if key not in corp.leaving]
+        return self._random.choice(staff)
 
     def _add(self, corp: Corp, customer: str, employee: str | None = None, *, half: bool = False) -> Sequence[Change]:
         way = self._random.choice(_WAYS)

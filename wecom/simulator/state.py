@@ -265,6 +265,9 @@ class Corp:
     closed: dict[int, int] = field(default_factory=dict)
     """The same of departments that were deleted."""
 
+    leaving: set[str] = field(default_factory=set)
+    """Employees, in lower case, who are about to leave: nobody gives them anything to do."""
+
     def employee(self, userid: str) -> Employee:
         """Raises ``ChangeRefused``."""
         found = self.employees.get(userid.lower())
