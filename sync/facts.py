@@ -14,6 +14,9 @@ from sync.objects.base import Cause
 
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
+LEFT = "left"
+"""Who ended it, if the employee left the corporation and no event said anything of the relation."""
+
 # An employee who drops a customer stays in the API's answer for a while. Listed more than a day later, the relation
 # must have begun again without an add event reaching us.
 REFUTED_AFTER = timedelta(hours=24)
@@ -30,11 +33,15 @@ class Facts:
     """The latest event of them."""
 
     def __or__(self, other: Facts) -> Facts:
-        """Both together, whatever the order. Two losses in one second: the customer's, which nothing refutes."""
+        """Both together, whatever the order. Two losses in one second: the customer's, which nothing refutes.
+
+        That the employee left says nothing about a relation that had ended before.
+        """
+        add_at = latest(self.add_at, other.add_at)
         losses = [(f.loss_at, f.loss_by == "customer", f.loss_by or "") for f in (self, other) if f.loss_at is not None]
-        loss_at, _, loss_by = max(losses) if losses else (None, False, "")
-        cause = newest_cause(self.cause, other.cause)
-        return Facts(_latest(self.add_at, other.add_at), loss_at, loss_by or None, cause)
+        told = [loss for loss in losses if loss[2] != LEFT and (add_at is None or loss[0] >= add_at)]
+        loss_at, _, loss_by = max(told or losses) if losses else (None, False, "")
+        return Facts(add_at, loss_at, loss_by or None, newest_cause(self.cause, other.cause))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +55,8 @@ class Existence:
     def __or__(self, other: Existence) -> Existence:
         """Both together, whatever the order."""
         return Existence(
-            _latest(self.created_at, other.created_at),
-            _latest(self.deleted_at, other.deleted_at),
+            latest(self.created_at, other.created_at),
+            latest(self.deleted_at, other.deleted_at),
             newest_cause(self.cause, other.cause),
         )
 
@@ -71,7 +78,7 @@ def lost(
     """
     if facts.loss_at is None:
         return None, None
-    began = _latest(facts.add_at, None if createtime is None else datetime.fromtimestamp(createtime, UTC))
+    began = latest(facts.add_at, None if createtime is None else datetime.fromtimestamp(createtime, UTC))
     if began is not None and facts.loss_at < began:
         return None, None
     if facts.loss_by != "customer" and fetched_at is not None and fetched_at > facts.loss_at + REFUTED_AFTER:
@@ -86,5 +93,6 @@ def newest_cause(one: Cause | None, other: Cause | None) -> Cause | None:
     return max((one, other), key=lambda cause: (cause.happened_at or _BEGINNING, cause.event_id or ""))
 
 
-def _latest(*moments: datetime | None) -> datetime | None:
+def latest(*moments: datetime | None) -> datetime | None:
+    """The last of these moments; None if there is none."""
     return max((moment for moment in moments if moment is not None), default=None)

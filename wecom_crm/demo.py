@@ -206,7 +206,8 @@ def _words(stage: Stage, progress: Progress) -> str:
     return (
         f"events {counts.changes}  pushes answered 200 {counts.acknowledged}  to apply {waiting}  "
         f"to read {progress.to_read}  customers {progress.customers}  relations {progress.relations}  "
-        f"tags {progress.tags}  groups {progress.groups}  employees {progress.employees}  API calls {stage.simulator.counts.calls()}"
+        f"tags {progress.tags}  groups {progress.groups}  employees {progress.employees}  "
+        f"API calls {stage.simulator.counts.calls()}"
     )
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.tables import customer_follow
-from sync.facts import Facts
+from sync.facts import LEFT, Facts
 from sync.objects.base import Cause
 from sync.objects.customers import write_facts
 from sync.objects.rows import AT_ONCE
@@ -35,6 +35,6 @@ async def end_relations(
         .limit(AT_ONCE)
     )
     customers = list((await conn.execute(standing)).scalars())
-    facts = {(customer, userid): Facts(loss_at=left_at, loss_by="left", cause=cause) for customer in customers}
+    facts = {(customer, userid): Facts(loss_at=left_at, loss_by=LEFT, cause=cause) for customer in customers}
     await write_facts(conn, dialect, corpid, facts, now)
     return len(customers) == AT_ONCE, bool(customers)

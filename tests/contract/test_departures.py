@@ -108,6 +108,16 @@ async def test_in_any_order(desk: Desk) -> None:
     assert await desk.ended() == dict.fromkeys(names, (LEFT, "left"))
 
 
+async def test_an_earlier_ending_that_becomes_known_later_is_the_one_that_counts(desk: Desk) -> None:
+    await desk.had("wmA", "wmB")
+    await desk.leaves()
+    await desk.look()
+    await desk.lost("wmA", day(11), "transfer")
+    # One from before the relation began anew is no ending of it.
+    await desk.lost("wmB", day(9), "transfer")
+    assert await desk.ended() == {"wmA": (day(11), "transfer"), "wmB": (LEFT, "left")}
+
+
 async def test_who_came_back_has_what_was_added_since(desk: Desk) -> None:
     await desk.leaves()
     await desk.had("wmA", since=LEFT + timedelta(seconds=1))

@@ -11,6 +11,7 @@ import json
 import random
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -124,7 +125,11 @@ class Histories:
 
     @property
     def truth(self) -> Truth:
-        return truth_of(self.world)
+        """Without what only the events told that nobody was told of."""
+        truth = truth_of(self.world)
+        lost = {text for change in self._dropped for name, text in change.leaves if name == "CurMemVer"}
+        told = {key: row for key, row in truth.group_chat_versions.items() if key[2] not in lost}
+        return replace(truth, group_chat_versions=told)
 
     async def run(self, changes: int, *, drop: float = 0.1, twice: float = 0.2) -> None:
         """Let so many changes happen, and tell of them in any order while it goes on."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wecom.simulator.actions_objects import ACTIONS as OBJECT_ACTIONS
+from wecom.simulator.actions_objects import Perform
+from wecom.simulator.fields import Fields, number, required, text, texts
 from wecom.simulator.state import PERSONAL_TAG, WECHAT, ChangeRefused, Corp, Tag
 from wecom.simulator.world import FAIL_REASONS, Change, World
-
-Fields = Mapping[str, Any]
-Perform = Callable[[World, Corp, Fields], Sequence[Change | None]]
 
 _PAIR = ("customer", "employee")
 _NOTES = ("remark", "description")
@@ -34,17 +34,17 @@ def _half_add(world: World, corp: Corp, fields: Fields) -> Sequence[Change]:
 
 
 def _added(world: World, corp: Corp, fields: Fields, *, half: bool) -> Change:
-    employee = corp.employee(_required(fields, "employee")).userid
-    way = _number(fields, "add_way", 1)
-    remark, description = (_text(fields, name) or "" for name in _NOTES)
-    state = _text(fields, "state") or None
-    customer = _text(fields, "customer")
+    employee = corp.employee(required(fields, "employee")).userid
+    way = _number_or(fields, "add_way", 1)
+    remark, description = (text(fields, name) or "" for name in _NOTES)
+    state = text(fields, "state") or None
+    customer = text(fields, "customer")
     if customer not in corp.customers:
         # Somebody new. An id that is nobody's is a mistake unless there is a name to go with it.
-        name = _text(fields, "name")
+        name = text(fields, "name")
         if customer and not name:
             raise ChangeRefused(f"corp {corp.corpid} has no customer {customer!r}; give a name to make one")
-        kind = _number(fields, "type", WECHAT)
+        kind = _number_or(fields, "type", WECHAT)
         customer = world.new_customer(
             corp.corpid, name or "new customer", kind=kind, external_userid=customer or None
         ).external_userid
@@ -61,10 +61,10 @@ def _added(world: World, corp: Corp, fields: Fields, *, half: bool) -> Change:
 def _edit(world: World, corp: Corp, fields: Fields) -> Sequence[Change | None]:
     change = world.edit(
         *(corp.corpid, *_pair(fields)),
-        remark=_text(fields, "remark"),
-        description=_text(fields, "description"),
-        remark_corp_name=_text(fields, "remark_corp_name"),
-        remark_mobiles=_texts(fields, "remark_mobiles"),
+        remark=text(fields, "remark"),
+        description=text(fields, "description"),
+        remark_corp_name=text(fields, "remark_corp_name"),
+        remark_mobiles=texts(fields, "remark_mobiles"),
     )
     return (change,)
 
@@ -78,11 +78,11 @@ def _untag(world: World, corp: Corp, fields: Fields) -> Sequence[Change]:
 
 
 def _tag_of(corp: Corp, fields: Fields) -> Tag:
-    if wanted := _text(fields, "tag"):
+    if wanted := text(fields, "tag"):
         return corp.tag(wanted)
     if not fields.get("name"):
         raise ChangeRefused("a tag is named by tag (id, name or group/name), a personal one by group and name")
-    return Tag(PERSONAL_TAG, _text(fields, "group") or "", _required(fields, "name"))
+    return Tag(PERSONAL_TAG, text(fields, "group") or "", required(fields, "name"))
 
 
 def _delete(world: World, corp: Corp, fields: Fields) -> Sequence[Change]:
@@ -94,11 +94,11 @@ def _customer_delete(world: World, corp: Corp, fields: Fields) -> Sequence[Chang
 
 
 def _transfer(world: World, corp: Corp, fields: Fields) -> Sequence[Change]:
-    return world.transfer(corp.corpid, *_pair(fields), _required(fields, "to"))
+    return world.transfer(corp.corpid, *_pair(fields), required(fields, "to"))
 
 
 def _transfer_fail(world: World, corp: Corp, fields: Fields) -> Sequence[Change]:
-    return (world.transfer_fail(corp.corpid, *_pair(fields), _text(fields, "reason") or FAIL_REASONS[0]),)
+    return (world.transfer_fail(corp.corpid, *_pair(fields), text(fields, "reason") or FAIL_REASONS[0]),)
 
 
 def _approve_archive(world: World, corp: Corp, fields: Fields) -> Sequence[Change]:
@@ -106,12 +106,12 @@ def _approve_archive(world: World, corp: Corp, fields: Fields) -> Sequence[Chang
 
 
 def _profile(world: World, corp: Corp, fields: Fields) -> Sequence[Change]:
-    wanted: dict[str, Any] = {name: _text(fields, name) for name in _PROFILE if name in fields and name != "gender"}
+    wanted: dict[str, Any] = {name: text(fields, name) for name in _PROFILE if name in fields and name != "gender"}
     if "gender" in fields:
-        wanted["gender"] = _number(fields, "gender", 0)
+        wanted["gender"] = _number_or(fields, "gender", 0)
     if wanted.get("name", "x") is None:
         raise ChangeRefused("name must be a text")
-    world.set_profile(corp.corpid, _required(fields, "customer"), **wanted)
+    world.set_profile(corp.corpid, required(fields, "customer"), **wanted)
     return ()
 
 
@@ -129,44 +129,15 @@ ACTIONS: Mapping[str, tuple[Sequence[str], Perform]] = {
     "transfer-fail": ((*_PAIR, "reason"), _transfer_fail),
     "approve-archive": (_PAIR, _approve_archive),
     "profile": (("customer", *_PROFILE), _profile),
+    **OBJECT_ACTIONS,
 }
 """Action to its fields and what it does. An ended relation returns by ``add``; ``profile`` is the customer's doing."""
 
 
 def _pair(fields: Fields) -> tuple[str, str]:
-    return _required(fields, "customer"), _required(fields, "employee")
+    return required(fields, "customer"), required(fields, "employee")
 
 
-def _text(fields: Fields, name: str) -> str | None:
-    value = fields.get(name)
-    if value is not None and not isinstance(value, str):
-        raise ChangeRefused(f"{name} must be a text")
-    return value
-
-
-def _required(fields: Fields, name: str) -> str:
-    value = _text(fields, name)
-    if not value:
-        raise ChangeRefused(f"{name} is missing")
-    return value
-
-
-def _number(fields: Fields, name: str, default: int) -> int:
-    value = fields.get(name, default)
-    if isinstance(value, str) and value.isascii() and value.isdecimal():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ChangeRefused(f"{name} must be a whole number")
-    return value
-
-
-def _texts(fields: Fields, name: str) -> list[str] | None:
-    """A list, or in a form one text with commas; an empty one clears."""
-    value = fields.get(name)
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise ChangeRefused(f"{name} must be a list of texts")
-    return value
+def _number_or(fields: Fields, name: str, default: int) -> int:
+    value = number(fields, name)
+    return default if value is None else value

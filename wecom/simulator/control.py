@@ -2,7 +2,7 @@
 
 ::
 
-    GET  /simulator                            corps, employees, customers with relations, counts
+    GET  /simulator                            corps, employees, tags, groups, customers with relations, counts
     GET  /simulator/truth                      what the tables should hold
     GET  /simulator/faults                     what is switched on
     POST /simulator/faults                     fields of ``faults.Switches``, and with them or alone
@@ -39,6 +39,21 @@ _WAIT_SECONDS = 20.0
 _ORDERS = frozenset({"next", "rate_limit", "revoke", "revoke_tickets"})
 """What is not a switch but happens once."""
 
+_IDS = {
+    "employees": ("userid",),
+    "employee_departments": ("userid", "department_id"),
+    "employee_aliases": ("userid",),
+    "departments": ("department_id",),
+    "employee_tags": ("tagid",),
+    "employee_tag_members": ("tagid", "member_type", "member_id"),
+    "tag_groups": ("group_id",),
+    "corp_tags": ("tag_id",),
+    "group_chats": ("chat_id",),
+    "group_chat_members": ("chat_id", "type", "userid"),
+    "group_chat_versions": ("chat_id", "cur_mem_ver"),
+}
+"""What the keys of the truth are called behind the corpid."""
+
 Fields = Mapping[str, Any]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -70,13 +85,14 @@ class Control:
     async def _truth(self, request: web.Request) -> web.Response:
         truth = truth_of(self._world)
         endings = {key: {"lost_at": at, "lost_by": by} for key, (at, by) in truth.endings.items()}
-        return _json(
-            {
-                "customers": [_row(key, values) for key, values in truth.customers.items()],
-                "relations": [_row(key, {**(values or {}), **endings[key]}) for key, values in truth.relations.items()],
-                "tags": [_row(key[:3], values) for key, values in truth.tags.items()],
-            }
-        )
+        answer = {
+            "customers": [_row(key, values) for key, values in truth.customers.items()],
+            "relations": [_row(key, {**(values or {}), **endings[key]}) for key, values in truth.relations.items()],
+            "tags": [_row(key[:3], values) for key, values in truth.tags.items()],
+        }
+        for name, ids in _IDS.items():
+            answer[name] = [_object(ids, key, values) for key, values in getattr(truth, name).items()]
+        return _json(answer)
 
     async def _show_faults(self, request: web.Request) -> web.Response:
         return _json(self._faults.as_json())
@@ -186,7 +202,11 @@ def _corp(corp: Corp) -> dict[str, Any]:
         "agents": [{"agentid": agent.agentid, "customer_data": agent.customer_data} for agent in corp.agents],
         "callbacks": [callback.name for callback in corp.callbacks],
         "employees": [{"userid": employee.userid, "name": employee.name} for employee in corp.employees.values()],
+        "departments": [asdict(department) for department in corp.departments.values()],
+        "employee_tags": [asdict(tag) for tag in corp.member_tags.values()],
         "tags": [asdict(tag) for tag in corp.tags],
+        "tag_groups": [{"group_id": one.group_id, "name": one.name} for one in corp.tag_groups.values() if one.live],
+        "groups": [asdict(chat) for chat in corp.chats.values() if not chat.dismissed],
         "customers": [
             {
                 **asdict(corp.customers[external_userid]),
@@ -202,8 +222,21 @@ def _row(key: tuple[str, ...], values: Mapping[str, Any] | None) -> dict[str, An
     return dict(zip(("corpid", "userid", "follow_userid"), key, strict=False)) | dict(values or {})
 
 
+def _object(ids: tuple[str, ...], key: tuple[Any, ...], values: Mapping[str, Any] | None) -> dict[str, Any]:
+    there = {"there": False} if values is None else values
+    return dict(zip(("corpid", *ids), key, strict=True)) | dict(there)
+
+
 def _shown(change: Change) -> dict[str, Any]:
     """Without the leaves: the WelcomeCode is a secret."""
+    if not change.customer:
+        return {
+            "corpid": change.corpid,
+            "event": change.event,
+            "change": change.change,
+            "object_id": change.object_id,
+            "create_time": change.create_time,
+        }
     return {
         "corpid": change.corpid,
         "change": change.change,

@@ -7,6 +7,7 @@ else about an employee or a department pushes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from wecom.simulator.events import CONTACT, Change, EventSource, Leaves, TooSoon
 from wecom.simulator.renaming import rename
@@ -26,6 +27,9 @@ from wecom.simulator.state import (
 CREATE_USER, UPDATE_USER, DELETE_USER = "create_user", "update_user", "delete_user"
 CREATE_PARTY, UPDATE_PARTY, DELETE_PARTY = "create_party", "update_party", "delete_party"
 UPDATE_TAG = "update_tag"
+_STATUSES = (1, 2, 4)
+
+Id = TypeVar("Id", int, str)
 
 
 class People(EventSource):
@@ -70,6 +74,8 @@ class People(EventSource):
         """None leaves a field as it is. Returns None, as nothing is pushed, unless the set of departments changed."""
         corp = self.corp(corpid)
         employee = corp.employee(userid)
+        if status not in (None, *_STATUSES):
+            raise ChangeRefused(f"an employee's status is {', '.join(map(str, _STATUSES))}, not {status}")
         wanted = {
             "name": name,
             "alias": alias,
@@ -231,10 +237,10 @@ class People(EventSource):
         """Employees and departments get and lose the tag. Another name alone pushes nothing."""
         corp = self.corp(corpid)
         tag = corp.member_tag(tagid)
-        come = [one for userid in add_users if (one := corp.employee(userid).userid) not in tag.users]
-        gone = [one for userid in del_users if (one := corp.employee(userid).userid) in tag.users]
-        come_too = [corp.department(number).department_id for number in add_parties if number not in tag.parties]
-        gone_too = [number for number in del_parties if number in tag.parties]
+        come = _once(one for userid in add_users if (one := corp.employee(userid).userid) not in tag.users)
+        gone = _once(one for userid in del_users if (one := corp.employee(userid).userid) in tag.users)
+        come_too = _once(corp.department(number).department_id for number in add_parties if number not in tag.parties)
+        gone_too = _once(number for number in del_parties if number in tag.parties)
         renamed = name is not None and name != tag.name
         if not (come or gone or come_too or gone_too or renamed):
             raise ChangeRefused(f"nothing about employee tag {tagid} is changed by that")
@@ -291,6 +297,10 @@ class People(EventSource):
             object_id=object_id,
             employee=object_id if kind == MEMBER else "",
         )
+
+
+def _once(ids: Iterable[Id]) -> list[Id]:
+    return list(dict.fromkeys(ids))
 
 
 def _places(corp: Corp, departments: Iterable[int | Place]) -> tuple[Place, ...]:

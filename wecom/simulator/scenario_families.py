@@ -63,11 +63,10 @@ class Families:
             running.append(begin(self._world, corp, random.Random(self._random.randrange(2**32))))
         story = self._random.choice(running)
         try:
-            change = next(story)
+            return next(story)
         except (StopIteration, ChangeRefused):
             running.remove(story)
             return ()
-        return () if change is None else (change,)
 
     def _move(self, corp: Corp) -> Sequence[Change | None]:
         userid = self._random.choice(list(corp.employees.values())).userid

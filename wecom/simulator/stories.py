@@ -1,7 +1,8 @@
 """Things that happen in more than one step: a campaign, a resignation, the life of a group, the end of a group of tags.
 
-Each is a generator that makes one change after the other, whenever it is asked for the next; between two of them
-anything else may happen. None means: not yet, ask again later. One that has nothing to begin with ends at once, or
+Each is a generator that makes one step after the other, whenever it is asked for the next; between two of them
+anything else may happen. A step is everything that is pushed for one thing that happened; none at all means: not yet,
+ask again later. One that has nothing to begin with ends at once, or
 raises ``ChangeRefused``.
 """
 
@@ -15,7 +16,7 @@ from wecom.simulator.chats import BY_CODE, BY_LINK, INVITED
 from wecom.simulator.state import RULE_TAG, ChangeRefused, Chat, Corp, Employee, Place, Relation
 from wecom.simulator.world import FAIL_REASONS, Change, TooSoon, World
 
-Story = Iterator[Change | None]
+Story = Iterator[Sequence[Change]]
 
 SETTLED_SECONDS = 15
 """Between the last that happens to somebody's relations and the day that this employee leaves."""
@@ -34,7 +35,7 @@ def mass_tagging(world: World, corp: Corp, source: random.Random) -> Story:
     chosen = held[source.choice(sorted(held))]
     name = f"{source.choice(_CAMPAIGNS)} {source.randrange(10**4)}"
     made = world.create_tag_group(corp.corpid, name, source.sample(_RESULTS, k=3), order=source.randrange(100))
-    yield from made
+    yield made
     group = corp.tag_groups[made[0].object_id]
     for relation in source.sample(chosen, k=min(len(chosen), source.randrange(5, 25))):
         ids = {entry.tag_id for entry in group.live}
@@ -67,7 +68,7 @@ def resignation(world: World, corp: Corp, source: random.Random) -> Story:
     corp.leaving.add(leaving.userid.lower())
     yield from _hand_over(world, corp, source, leaving)
     while world.clock() < _last_turn(corp, leaving) + SETTLED_SECONDS:
-        yield None
+        yield ()
     yield from _do(world.delete_employee, corp.corpid, leaving.userid)
     corp.leaving.discard(leaving.userid.lower())
 
@@ -98,7 +99,7 @@ def newcomer(world: World, corp: Corp, source: random.Random) -> Story:
         departments=[Place(source.choice(sorted(corp.departments)), source.randrange(100))],
         leaders=[_colleague(corp, source)],
     )
-    yield made
+    yield (made,)
     if corp.member_tags:
         tagid = source.choice(sorted(corp.member_tags))
         yield from _do(world.update_member_tag, corp.corpid, tagid, add_users=[made.object_id])
@@ -129,7 +130,7 @@ def group_life(world: World, corp: Corp, source: random.Random) -> Story:
     if not first:
         return
     made = world.create_chat(corp.corpid, _colleague(corp, source), members=first, name=source.choice(_CHATS))
-    yield made
+    yield (made,)
     chat = corp.chats[made.object_id]
     for _ in range(source.randrange(4, 14)):
         yield from _do(_turn, world, corp, source, chat)
@@ -166,11 +167,12 @@ def _do(make: Callable[..., Change | Sequence[Change] | None], *args: Any, **kwa
         try:
             made = make(*args, **kwargs)
         except TooSoon:
-            yield None
+            yield ()
         except ChangeRefused:
             return
         else:
-            yield from [made] if isinstance(made, Change) else made or ()
+            if made is not None:
+                yield (made,) if isinstance(made, Change) else made
             return
 
 

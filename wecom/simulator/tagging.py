@@ -132,9 +132,7 @@ class CorpTags(EventSource):
 
     def _free_name(self, corp: Corp, name: str) -> None:
         if not name or any(group.name == name for group in corp.tag_groups.values() if not group.deleted):
-            raise ChangeRefused(
-                f"corp {corp.corpid} has a group of tags {name!r} already" if name else "name is missing"
-            )
+            raise ChangeRefused(f"a group of tags needs a name that no other one has, and not {name!r}")
 
 
 def _entry(corp: Corp, wanted: str) -> tuple[TagGroup, TagEntry]:
