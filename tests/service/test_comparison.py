@@ -15,6 +15,7 @@ from core.db.engine import Database
 from sync.facts import Facts
 from sync.objects.base import Answer
 from sync.objects.customers import write_answers, write_facts
+from tests.support.comparing import tell_again
 from tests.support.crm import a_customer, a_follow, corp_tag, crm_database, day, personal_tag
 from wecom.simulator.truth import Truth
 from wecom_crm.comparison import CUSTOMER_COLUMNS, FOLLOW_COLUMNS, Report, compare
@@ -63,7 +64,15 @@ class Tables:
         self._path = path
 
     def spoil(self, statement: str) -> None:
-        """Change exactly one row, past the foreign keys."""
+        """Change exactly one row, past the foreign keys, and let the history say the same."""
+        with sqlite3.connect(self._path) as conn:
+            assert conn.execute(statement).rowcount == 1
+            for table in ("customer", "customer_follow", "customer_follow_tag"):
+                tell_again(conn, table)
+        conn.close()
+
+    def spoil_history(self, statement: str) -> None:
+        """Change exactly one version."""
         with sqlite3.connect(self._path) as conn:
             assert conn.execute(statement).rowcount == 1
         conn.close()
@@ -74,7 +83,7 @@ class Tables:
 
 @pytest_asyncio.fixture
 async def tables(tmp_path: Path) -> AsyncIterator[Tables]:
-    async with crm_database(tmp_path) as database:
+    async with crm_database(tmp_path, employees=()) as database:
         async with database.write() as conn:
             facts = {
                 ("wmA", "zhangsan"): Facts(add_at=day(10)),
@@ -108,6 +117,17 @@ TAG = "customer_follow_tag WHERE tag_id = 't1' AND userid = 'wmA'"
 async def test_a_removed_row_is_missing(tables: Tables, row: str) -> None:
     tables.spoil(f"DELETE FROM {row}")
     assert str(await tables.report()) == "missing 1, spurious 0, differing 0"
+
+
+@pytest.mark.parametrize(
+    ("row", "column"), [(CUSTOMER, "name"), (FOLLOW, "remark"), (TAG, "tag_name")], ids=lambda one: one.split()[0]
+)
+async def test_a_history_that_says_something_else_differs(tables: Tables, row: str, column: str) -> None:
+    table, _, condition = row.partition(" ")
+    tables.spoil_history(f"UPDATE {table}_history SET {column} = 'wrong' {condition} AND valid_to IS NULL")
+    report = await tables.report()
+    assert str(report) == "missing 0, spurious 0, differing 1"
+    assert report.differing[0][0] == f"{table}_history"
 
 
 NEW_CUSTOMER = "customer (corpid, userid, first_seen_at)"

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from core.db.tables import HISTORY, metadata
 from tests.support.crm import crm_database
 from tests.support.histories import Histories
+from tests.support.versions import check_history
 from wecom_crm.comparison import compare
 
 pytestmark = pytest.mark.asyncio
@@ -21,6 +23,8 @@ pytestmark = pytest.mark.asyncio
 HISTORIES = int(os.environ.get("WECOM_CRM_TEST_HISTORIES", "100"))
 CORPS = 10
 CHANGES = 18
+COME_AND_GO = {"customer_follow_tag", "employee_department", "group_chat_member", "customer_follow", "employee"}
+"""Tags are taken and given again, members leave and return; rows of an id that somebody gets anew begin anew."""
 
 
 @pytest.mark.parametrize("seed", range(1, (HISTORIES + CORPS - 1) // CORPS + 1))
@@ -31,3 +35,6 @@ async def test_the_tables_are_the_platforms_state_in_the_end(tmp_path: Path, see
         await histories.heal()
         report = await compare(database, histories.truth)
         assert report.equal, f"{report}: {report.missing[:3]} {report.spurious[:3]} {report.differing[:3]}"
+        assert histories.told > CORPS * CHANGES / 2
+        for name in HISTORY:
+            await check_history(database, metadata.tables[name], gaps=name in COME_AND_GO)

@@ -207,13 +207,12 @@ async def test_customers_of_many_employees_come_by_relation(bench: Bench) -> Non
             bench.world.add("ww1", customer, employee)
     bench.world.mark("ww1", "wmA", "LiSi", add=[STAGE, RULE, Tag(PERSONAL_TAG, "mine", "tea")])
     first = await bench.post(BATCH, {"userid_list": ["lisi", "wangwu"], "limit": 3})
-    assert [
-        (one["external_contact"]["name"], one["follow_info"]["userid"]) for one in first["external_contact_list"]
-    ] == [
+    listed = first["external_contact_list"]
+    assert [(one["external_contact"]["name"], one["follow_info"]["userid"]) for one in listed] == [
         *(("Anna of ww1", "LiSi"), ("Anna of ww1", "wangwu")),
         ("Bob of ww1", "LiSi"),
     ]
-    follow = first["external_contact_list"][0]["follow_info"]
+    follow = listed[0]["follow_info"]
     assert (follow["tag_id"], "tags" in follow) == ([STAGE.tag_id, RULE.tag_id], False)
     body = {"userid_list": ["lisi", "wangwu"], "cursor": first["next_cursor"]}
     last = await bench.post(BATCH, body)

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from tests.support.simulators import STAGE, Clock, tiny_world
 from wecom.simulator.actions import ACTIONS
+from wecom.simulator.actions_objects import ACTIONS as OBJECT_ACTIONS
 from wecom.simulator.server import Simulator
 from wecom.simulator.truth import truth_of
 from wecom.simulator.world import WELCOME_CODE
@@ -104,10 +105,93 @@ async def test_every_action_by_hand(bench: Bench) -> None:
         "customer-delete": ["del_follow_user"],
         "delete": ["del_external_contact"],
     }
-    assert pushed.keys() | {"profile"} == ACTIONS.keys()
+    assert pushed.keys() | {"profile"} == ACTIONS.keys() - OBJECT_ACTIONS.keys()
     truth = truth_of(bench.simulator.world)
     assert {by for _, by in truth.endings.values()} == {"transfer", "employee"}
     assert bench.simulator.pusher.counts.acknowledged == 13
+
+
+async def test_every_action_on_other_objects(bench: Bench) -> None:
+    """As forms have it: lists with commas, numbers as text."""
+    done: dict[str, list[str]] = {}
+
+    async def act(action: str, **fields: Any) -> str:
+        bench.clock.tick()
+        status, answer = await bench.post(f"/corps/ww1/{action}", data=aiohttp.FormData(fields))
+        assert status == 200, answer
+        assert all(push["outcome"] == "acknowledged" for push in answer["pushes"])
+        done.setdefault(action, []).extend(f"{one['event']} {one['change']}" for one in answer["changes"])
+        return str(answer["changes"][0]["object_id"]) if answer["changes"] else ""
+
+    await bench.act("add", customer="wmA", employee="wangwu")
+    await act("department-create", name="Sales", order="3", leaders="LiSi")
+    await act("department-create", department="7", name="East", parentid="2")
+    await act("department-edit", department="7", name="Far East", parentid="1")
+    await act("employee-create", employee="Chen", name="Chen Yi", departments="2,7", leaders="LiSi,wangwu")
+    await act("employee-edit", employee="chen", position="Buyer", departments="2", status="2", leaders="")
+    await act("employee-tag-create", name="night")
+    await act("employee-tag-edit", tagid="1", name="late", add_users="chen,LiSi", add_parties="7")
+    await act("employee-rename", employee="chen", to="Chen.Yi")
+    await act("employee-delete", employee="Chen.Yi")
+    await act("employee-tag-delete", tagid="1")
+    await act("department-delete", department="7")
+    group = await act("tag-group-create", name="Fair", tags="hot,cold", order="4")
+    await act("tag-group-edit", group="Fair", name="Autumn fair")
+    await act("tag-create", group=group, name="warm")
+    await act("tag-edit", tag="Autumn fair/warm", name="lukewarm", order="9")
+    await act("tag-shuffle", group=group)
+    await act("tag-shuffle")
+    await act("tag-delete", tag="lukewarm")
+    await act("tag-group-delete", group=group)
+    chat = await act("group-create", owner="LiSi", members="wmA", name="Tea", notice="hello", admins="LiSi")
+    await act("group-join", chat=chat, members="woB,wangwu", scene="3", state="shop")
+    await act("group-leave", chat=chat, members="woB", removed="1")
+    await act("group-edit", chat=chat, owner="wangwu")
+    await act("group-edit", chat=chat, name="")
+    await act("group-dismiss", chat=chat)
+    assert done == {
+        "department-create": ["change_contact create_party"] * 2,
+        "department-edit": ["change_contact update_party"],
+        "employee-create": ["change_contact create_user"],
+        "employee-edit": ["change_contact update_user"],
+        "employee-tag-create": [],
+        "employee-tag-edit": ["change_contact update_tag"],
+        "employee-rename": ["change_contact update_user"],
+        "employee-delete": ["change_contact delete_user", "change_contact update_tag"],
+        "employee-tag-delete": ["change_contact update_tag"],
+        "department-delete": ["change_contact delete_party"],
+        "tag-group-create": ["change_external_tag create"] * 3,
+        "tag-group-edit": ["change_external_tag update"],
+        "tag-create": ["change_external_tag create"],
+        "tag-edit": ["change_external_tag update"],
+        "tag-shuffle": ["change_external_tag shuffle"] * 2,
+        "tag-delete": ["change_external_tag delete"],
+        "tag-group-delete": ["change_external_tag delete"],
+        "group-create": ["change_external_chat create"],
+        "group-join": ["change_external_chat update"],
+        "group-leave": ["change_external_chat update"],
+        "group-edit": ["change_external_chat update"] * 2,
+        "group-dismiss": ["change_external_chat dismiss"],
+    }
+    assert done.keys() == OBJECT_ACTIONS.keys()
+    truth = await bench.get("/truth")
+    assert truth["employees"][0] == {"corpid": "ww1", "userid": "chen.yi", "there": False}
+    assert truth["group_chats"] == [{"corpid": "ww1", "chat_id": chat, "there": False}]
+    assert {(row["department_id"], row.get("name")) for row in truth["departments"]} == {(2, "Sales"), (7, None)}
+
+
+async def test_what_is_wrong_with_other_objects_is_said_in_words(bench: Bench) -> None:
+    assert "employee is missing" in await bench.refused("employee-create", name="Chen")
+    assert "list of whole numbers" in await bench.refused("employee-create", employee="Chen", departments="Sales")
+    assert "no department 9" in await bench.refused("employee-create", employee="Chen", departments=[9])
+    assert "list of texts" in await bench.refused("employee-edit", employee="LiSi", leaders=[1])
+    assert "department is missing" in await bench.refused("department-delete")
+    assert "no employee tag 4" in await bench.refused("employee-tag-edit", tagid=4, name="x")
+    assert "no group of tags 'Fair'" in await bench.refused("tag-create", group="Fair", name="x")
+    assert "one of owner, name and notice" in await bench.refused("group-edit", chat="wr1", name="x", notice="y")
+    assert "no group 'wr1'" in await bench.refused("group-edit", chat="wr1", name="x")
+    assert "whole number" in await bench.refused("group-join", chat="wr1", members=["wmA"], scene="code")
+    assert truth_of(bench.simulator.world).departments == {}
 
 
 async def test_what_wecom_does_not_push_says_so(bench: Bench) -> None:
@@ -115,6 +199,9 @@ async def test_what_wecom_does_not_push_says_so(bench: Bench) -> None:
     for action, fields in (
         ("edit", PAIR | {"remark_mobiles": ["13800000001"]}),
         ("profile", {"customer": "wmA", "name": "Annabel", "gender": 1}),
+        ("employee-edit", {"employee": "LiSi", "position": "Buyer"}),
+        ("department-edit", {"department": 1, "name": "All"}),
+        ("employee-tag-create", {"name": "night"}),
     ):
         answer = await bench.act(action, **fields)
         assert (answer["changes"], answer["pushes"]) == ([], [])
@@ -180,6 +267,8 @@ async def test_the_overview_has_everything_but_secrets(bench: Bench) -> None:
     assert [customer["external_userid"] for customer in one["customers"]] == ["wmA"]
     assert one["customers"][0]["relations"][0]["employee"] == "ZhangSan"
     assert one["customers_without_relation"] == 2
+    assert [group["name"] for group in one["tag_groups"]] == ["Stage", "Rules"]
+    assert (len(one["departments"]), one["employee_tags"], one["groups"]) == (1, [], [])
     assert overview["pushes"]["acknowledged"] == 1
     assert overview["api"]["foreign"] == 0
     for corp in bench.simulator.world.corps.values():
