@@ -27,7 +27,10 @@ from wecom.errors import ApiError, CorpPaused, NotVisible, RateLimited, RequestR
 
 _log = get_logger(__name__)
 
-AT_ONCE = 32
+# Rows of a round: few where answers take long, as all of a round are written together and its lease ends; many while
+# they come quickly, as each round costs the same few statements.
+AT_ONCE, MOST_AT_ONCE = 32, 128
+QUICK, SLOW = 1.0, 5.0
 LANES = 2
 # Rows of other processes, and those left by a process that died, are looked for at least this often: somebody may be
 # waiting in front of the sidebar for one.
@@ -81,6 +84,7 @@ class CorpRefresher:
         self._wake = asyncio.Event()
         self._crowded = asyncio.Event()
         self._held_until = 0.0
+        self._at_once = AT_ONCE
         # What rounds have claimed and, if they were interrupted, still have to give back.
         self._open: dict[int, list[Object]] = {}
 
@@ -131,9 +135,11 @@ class CorpRefresher:
             now = await self._database.clock(conn)
             # After the question, which may have waited long for its turn: an answer must not look newer than it is.
             began = self._clock()
-            claims = await claim(conn, self._database.dialect, self._corpid, self._reader, AT_ONCE, now)
+            limit = self._at_once
+            claims = await claim(conn, self._database.dialect, self._corpid, self._reader, limit, now)
             due = None if claims else await next_due(conn, self._corpid)
-        if len(claims) == AT_ONCE:
+        crowded = len(claims) == limit
+        if crowded:
             self._crowded.set()
         else:
             self._crowded.clear()
@@ -145,8 +151,15 @@ class CorpRefresher:
         result = await self._read(claims, now, began, stopping)
         await self._write(claims, result)
         self._open[lane] = []
+        self._pace(self._clock() - began, crowded=crowded)
         await self._hold(result, stopping)
         return 0.0
+
+    def _pace(self, seconds: float, *, crowded: bool) -> None:
+        if seconds > SLOW:
+            self._at_once = AT_ONCE
+        elif crowded and seconds < QUICK:
+            self._at_once = min(MOST_AT_ONCE, self._at_once * 2)
 
     async def _read(self, claims: list[Claim], now: datetime, began: float, stopping: asyncio.Event) -> Round:
         result = Round()

@@ -12,10 +12,10 @@ import pytest_asyncio
 from core.db.tables import customer, customer_follow, pending_read
 from core.db.wishes import SPACING
 from sync.pending import CONFIRM_AFTER, RECHECK, UNSEEN_LADDER
-from sync.refresh import AT_ONCE
+from sync.refresh import AT_ONCE, MOST_AT_ONCE, SLOW
 from tests.support.crm import rows
 from tests.support.loopback_api import follower
-from tests.support.refreshing import Desk, desk_at
+from tests.support.refreshing import Clock, Desk, desk_at
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio
@@ -161,3 +161,29 @@ async def test_a_failing_object_does_not_stand_in_the_way_of_those_behind_it(des
     await desk.turn()
     assert set(desk.api.read_of()) == set(crowd)
     assert {row["object_id"] for row in await rows(desk.database, pending_read)} == set(crowd[:AT_ONCE])
+
+
+async def test_rounds_grow_while_answers_come_quickly_and_are_small_again_when_they_do_not(tmp_path: Path) -> None:
+    clock = Clock()
+    async with desk_at(tmp_path, clock) as desk:
+        crowd = [f"wm{number}" for number in range(450)]
+        for userid in crowd:
+            desk.api.show(userid, follower())
+        await desk.want(*crowd)
+        sizes: list[int] = []
+
+        async def turn() -> None:
+            before = len(desk.api.reads)
+            await desk.turn()
+            sizes.append(len(desk.api.reads) - before)
+
+        for _ in range(4):
+            await turn()
+        assert sizes == [AT_ONCE, 2 * AT_ONCE, MOST_AT_ONCE, MOST_AT_ONCE]
+        clock.step = SLOW
+        await turn()
+        clock.step = 0.0
+        await desk.want(*crowd[:100])
+        await desk.later(60)
+        await turn()
+        assert sizes[-1] == AT_ONCE

@@ -27,12 +27,14 @@ from tests.support.loopback_api import SECRET_NAME, LoopbackApi
 
 
 class Clock:
-    """Seconds, moved by hand."""
+    """Seconds, moved by hand, and by ``step`` whenever somebody looks."""
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.step = 0.0
 
     def __call__(self) -> float:
+        self.now += self.step
         return self.now
 
 
