@@ -27,6 +27,7 @@ from sync.objects.relations import (
     Relation,
     TagChanges,
     changed_columns,
+    is_listed,
     new_follow,
     read_follows,
     read_known_tags,
@@ -102,9 +103,12 @@ async def write_answers(
     members = {member for _, member in follows} | {follow.userid for one in shown for follow in one.follows}
     newest = await resolve(conn, corpid, sorted(members))
     standing: dict[str, dict[str, Row]] = {userid: {} for userid in userids}
+    moving: dict[str, dict[str, Row]] = {userid: {} for userid in userids}
     for (userid, member), row in follows.items():
-        # Rows of an id that somebody had before are on their way to the new one, and not looked for.
-        if member not in newest:
+        # Rows of an id that somebody had before are on their way to the new one, and not written.
+        if member in newest:
+            moving[userid][newest[member]] = row
+        else:
             standing[userid][member] = row
 
     tags = TagChanges(await read_tags(conn, corpid, userids), await read_known_tags(conn, corpid, shown))
@@ -139,6 +143,10 @@ async def write_answers(
                 result.changed = True
             if member in listed:
                 result.changed |= tags.take(relation, listed[member], answer)
+        for member, row in moving[answer.object_id].items():
+            if member not in rows and member not in listed and is_listed(row):
+                # It is looked for like any other, and will be there under the new id by then.
+                result.unseen[member] = answer.fetched_at
 
     await _write_customers(conn, corpid, new_customers)
     await write_follows(conn, corpid, new_follows)

@@ -59,7 +59,7 @@ def with_answer(old: Row, follow: Follow | None, fetched_at: datetime, last_word
     """
     if follow is None:
         # Absence in one answer proves nothing: it is noted on a relation that should be listed, and ends none.
-        return derive({**old, "unseen_since": (old["unseen_since"] or fetched_at) if _listed(old) else None})
+        return derive({**old, "unseen_since": (old["unseen_since"] or fetched_at) if is_listed(old) else None})
     values = {name: getattr(follow, name) for name in _READ_COLUMNS}
     values["remark_mobiles"] = list(follow.remark_mobiles)
     # A call that began later and did not list it is the newer word on that, whether the row was there then or not.
@@ -70,7 +70,7 @@ def with_answer(old: Row, follow: Follow | None, fetched_at: datetime, last_word
 def derive(row: Row) -> Row:
     """Set what follows from facts and snapshot together."""
     row["lost_at"], row["lost_by"] = lost(facts_of(row), row["createtime"], row["fetched_at"])
-    if not _listed(row):
+    if not is_listed(row):
         row["unseen_since"] = None
     return row
 
@@ -80,7 +80,7 @@ def facts_of(row: Row) -> Facts:
     return Facts(row["last_add_at"], row["last_loss_at"], row["last_loss_by"])
 
 
-def _listed(row: Row) -> bool:
+def is_listed(row: Row) -> bool:
     """Whether the platform should list the relation, as far as that matters here.
 
     One that the customer ended it goes on listing (document 92130): if its details were never read, they can be still.

@@ -287,7 +287,7 @@ class Cluster:
         assert await self.count("dead_letter") == 0
         assert self.simulator.counts.foreign == 0
         report = await compare(self.database, self.simulator.truth())
-        assert str(report) == ZEROS, report
+        assert str(report) == ZEROS, repr(report)
         return report
 
 

@@ -14,7 +14,7 @@ _SCENES = {INVITED: "0", BY_LINK: "0", BY_CODE: "3"}
 
 
 class GroupChats(EventSource):
-    """What happens in groups. Members are named by userid or external_userid."""
+    """What happens in groups. A group is named by id or name, its members by userid or external_userid."""
 
     def create_chat(
         self,
@@ -62,7 +62,7 @@ class GroupChats(EventSource):
         joined = [_member(corp, one, moment, scene, by if scene == INVITED else None, state) for one in members]
         if len({member.userid for member in joined}) < len(joined):
             raise ChangeRefused("everybody joins once")
-        self._tell_of(corp, CHAT, chat_id)
+        self._tell_of(corp, CHAT, chat.chat_id)
         chat.members += joined
         return self._membership(
             corp, chat, "add_member", moment, ("JoinScene", _SCENES[scene]), [one.userid for one in joined]
@@ -77,7 +77,7 @@ class GroupChats(EventSource):
             raise ChangeRefused(f"not all of them are in the group {chat_id}")
         if any(member.userid == chat.owner for member in gone):
             raise ChangeRefused(f"{chat.owner} owns the group {chat_id}; give it another owner first")
-        self._tell_of(corp, CHAT, chat_id)
+        self._tell_of(corp, CHAT, chat.chat_id)
         chat.members = [member for member in chat.members if member not in gone]
         ids = [member.userid for member in gone]
         chat.admins = tuple(admin for admin in chat.admins if admin not in ids)
@@ -107,7 +107,7 @@ class GroupChats(EventSource):
         chat = corp.chat(chat_id)
         if moment <= chat.create_time:
             raise TooSoon(f"the group {chat_id} was made in this second; wait one")
-        self._tell_of(corp, CHAT, chat_id)
+        self._tell_of(corp, CHAT, chat.chat_id)
         chat.dismissed = True
         return self._chat_event(corp, chat, "dismiss", moment, ())
 

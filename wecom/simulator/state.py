@@ -311,12 +311,12 @@ class Corp:
                 return group
         raise ChangeRefused(f"corp {self.corpid} has no group of tags {wanted!r}")
 
-    def chat(self, chat_id: str) -> Chat:
-        """A group that is not dismissed. Raises ``ChangeRefused``."""
-        found = self.chats.get(chat_id)
-        if found is None or found.dismissed:
-            raise ChangeRefused(f"corp {self.corpid} has no group {chat_id!r}")
-        return found
+    def chat(self, wanted: str) -> Chat:
+        """A group that is not dismissed, by id or name. Raises ``ChangeRefused``."""
+        for chat in self.chats.values():
+            if not chat.dismissed and wanted in {chat.chat_id, chat.name} and wanted:
+                return chat
+        raise ChangeRefused(f"corp {self.corpid} has no group {wanted!r}")
 
     def tag(self, wanted: str) -> Tag:
         """A corp or rule tag by id, by name, or by ``group/name``. Raises ``ChangeRefused``."""
