@@ -31,6 +31,8 @@ class Facts:
     loss_by: str | None = None
     cause: Cause | None = field(default=None, compare=False)
     """The latest event of them."""
+    began: datetime | None = field(default=None, compare=False)
+    """No event's: the platform's createtime, as last read."""
 
     def __or__(self, other: Facts) -> Facts:
         """Both together, whatever the order. Two losses in one second: the customer's, which nothing refutes.
@@ -39,9 +41,10 @@ class Facts:
         """
         add_at = latest(self.add_at, other.add_at)
         losses = [(f.loss_at, f.loss_by == "customer", f.loss_by or "") for f in (self, other) if f.loss_at is not None]
-        told = [loss for loss in losses if loss[2] != LEFT and (add_at is None or loss[0] >= add_at)]
+        began, created = latest(add_at, self.began, other.began), latest(self.began, other.began)
+        told = [loss for loss in losses if loss[2] != LEFT and (began is None or loss[0] >= began)]
         loss_at, _, loss_by = max(told or losses) if losses else (None, False, "")
-        return Facts(add_at, loss_at, loss_by or None, newest_cause(self.cause, other.cause))
+        return Facts(add_at, loss_at, loss_by or None, newest_cause(self.cause, other.cause), created)
 
 
 @dataclass(frozen=True, slots=True)

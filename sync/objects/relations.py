@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -77,7 +77,9 @@ def derive(row: Row) -> Row:
 
 def facts_of(row: Row) -> Facts:
     """What the events of the relation told so far."""
-    return Facts(row["last_add_at"], row["last_loss_at"], row["last_loss_by"])
+    createtime = row["createtime"]
+    began = None if createtime is None else datetime.fromtimestamp(createtime, UTC)
+    return Facts(row["last_add_at"], row["last_loss_at"], row["last_loss_by"], began=began)
 
 
 def is_listed(row: Row) -> bool:

@@ -34,15 +34,22 @@ class Desk:
         self.database = database
 
     async def had(self, *customers: str, since: datetime = TEN, listed: bool = True) -> None:
-        """The employee has added these, and the API shows it."""
+        """The employee has added these, and the API shows it if they are ``listed``."""
         async with self.database.write() as conn:
             now = await self.database.clock(conn)
             facts = {(userid, "zhangsan"): Facts(add_at=since) for userid in customers}
             await write_facts(conn, self.database.dialect, "ww1", facts, now)
+        if listed:
+            await self.listed(*customers, since=since)
+
+    async def listed(self, *customers: str, since: datetime) -> None:
+        """The API shows that the employee has these."""
+        async with self.database.write() as conn:
+            now = await self.database.clock(conn)
             follow = a_follow("zhangsan", createtime=int(since.timestamp()))
             # Soon after: a listing of today would say that the employee came back since.
             seen = since + timedelta(minutes=5)
-            answers = [Answer(userid, seen, a_customer(follow, userid=userid)) for userid in customers if listed]
+            answers = [Answer(userid, seen, a_customer(follow, userid=userid)) for userid in customers]
             await write_answers(conn, self.database.dialect, "ww1", answers, now)
 
     async def lost(self, customer: str, at: datetime, by: str) -> None:
@@ -72,8 +79,8 @@ class Desk:
 
 
 @pytest_asyncio.fixture
-async def desk(database_url: str) -> AsyncIterator[Desk]:
-    async with crm_database_at(database_url) as database:
+async def desk(migrated_url: str) -> AsyncIterator[Desk]:
+    async with crm_database_at(migrated_url) as database:
         yield Desk(database)
 
 
@@ -116,6 +123,17 @@ async def test_an_earlier_ending_that_becomes_known_later_is_the_one_that_counts
     # One from before the relation began anew is no ending of it.
     await desk.lost("wmB", day(9), "transfer")
     assert await desk.ended() == {"wmA": (day(11), "transfer"), "wmB": (LEFT, "left")}
+
+
+async def test_a_return_that_only_a_read_told_of_ends_with_the_departure(desk: Desk) -> None:
+    await desk.had("wmA", since=day(8))
+    await desk.lost("wmA", day(9), "transfer")
+    # Its add event never came.
+    await desk.listed("wmA", since=day(10))
+    assert await desk.ended() == {"wmA": (None, None)}
+    await desk.leaves()
+    await desk.look()
+    assert await desk.ended() == {"wmA": (LEFT, "left")}
 
 
 async def test_who_came_back_has_what_was_added_since(desk: Desk) -> None:
