@@ -55,8 +55,8 @@ async def everything(db: Database) -> dict[str, str]:
 
 
 @pytest_asyncio.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    async with crm_database_at(database_url) as database:
+async def db(migrated_url: str) -> AsyncIterator[Database]:
+    async with crm_database_at(migrated_url) as database:
         await plant(database)
         yield database
 

@@ -29,8 +29,8 @@ LATER = Cause("event", "e2", day(10))
 
 
 @pytest_asyncio.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with crm_database_at(database_url) as opened:
+async def database(migrated_url: str) -> AsyncIterator[Database]:
+    async with crm_database_at(migrated_url) as opened:
         yield opened
 
 

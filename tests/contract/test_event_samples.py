@@ -79,11 +79,11 @@ class Corp:
 
 
 @pytest_asyncio.fixture
-async def corp(database_url: str, tmp_path: Path) -> AsyncIterator[Corp]:
+async def corp(migrated_url: str, tmp_path: Path) -> AsyncIterator[Corp]:
     api, metrics = LoopbackApi(), Metrics()
     shown(api)
     async with (
-        crm_database_at(database_url) as database,
+        crm_database_at(migrated_url) as database,
         await EmbeddedLog.open(tmp_path / "log.sqlite") as log,
         api.served(),
         api.client(database, metrics) as client,

@@ -31,8 +31,8 @@ TABLES = {customer: False, customer_follow: False, customer_follow_tag: True}
 
 
 @pytest_asyncio.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with crm_database_at(database_url) as opened:
+async def database(migrated_url: str) -> AsyncIterator[Database]:
+    async with crm_database_at(migrated_url) as opened:
         yield opened
 
 

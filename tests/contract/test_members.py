@@ -84,8 +84,8 @@ class Store:
 
 
 @pytest_asyncio.fixture
-async def store(database_url: str) -> AsyncIterator[Store]:
-    async with crm_database_at(database_url) as database:
+async def store(migrated_url: str) -> AsyncIterator[Store]:
+    async with crm_database_at(migrated_url) as database:
         yield Store(database)
 
 

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.asyncio
 
 
 @pytest_asyncio.fixture
-async def bench(tmp_path: Path, database_url: str) -> AsyncIterator[Bench]:
-    async with sidebar_bench(tmp_path, url=database_url) as bench:
+async def bench(tmp_path: Path, migrated_url: str) -> AsyncIterator[Bench]:
+    async with sidebar_bench(tmp_path, url=migrated_url) as bench:
         yield bench
 
 

@@ -32,8 +32,8 @@ NAMES = ("tag_id", "tag_name", "group_name")
 
 
 @pytest_asyncio.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with crm_database_at(database_url) as opened:
+async def database(migrated_url: str) -> AsyncIterator[Database]:
+    async with crm_database_at(migrated_url) as opened:
         yield opened
 
 

@@ -30,8 +30,8 @@ MOMENT = datetime(2026, 3, 2, 10, 0, 0, 123456, tzinfo=UTC)
 
 
 @pytest_asyncio.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with crm_database_at(database_url) as opened:
+async def database(migrated_url: str) -> AsyncIterator[Database]:
+    async with crm_database_at(migrated_url) as opened:
         yield opened
 
 

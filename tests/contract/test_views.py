@@ -40,8 +40,8 @@ DELETE, CUSTOMER_DELETE = "del_external_contact", "del_follow_user"
 
 
 @pytest_asyncio.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    async with crm_database_at(database_url, ("ww1", "ww2")) as database:
+async def db(migrated_url: str) -> AsyncIterator[Database]:
+    async with crm_database_at(migrated_url, ("ww1", "ww2")) as database:
         yield database
 
 

@@ -7,11 +7,26 @@ from collections.abc import Iterable
 from typing import Any
 
 from core.db.engine import Database
+from core.eventlog.base import Batch, Reader
 from core.eventlog.embedded import EmbeddedLog
 from core.health import Health
 from core.metrics import Metrics
 from sync.apply import Applier, DatabasePositions, decode_delivery
 from tests.support.crm import rows
+
+
+class _Impatient:
+    """A reader that waits for a record only for a moment, so that its applier hears at once that it shall stop."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+    async def read(self, limit: int, wait: float) -> Batch:
+        """See ``Reader``."""
+        return await self._reader.read(limit, min(wait, 0.01))
 
 
 class ApplyBench:
@@ -41,7 +56,7 @@ class ApplyBench:
         """Run the applier until everything in the log is applied; raises what it raises."""
         stopping = asyncio.Event()
         async with self.log.reader("crm-sync", DatabasePositions(self.database)) as reader:
-            task = asyncio.create_task(self.applier.run(reader, stopping))
+            task = asyncio.create_task(self.applier.run(_Impatient(reader), stopping))
 
             async def drained() -> None:
                 while not task.done() and sum((await reader.lag()).values()):  # noqa: ASYNC110

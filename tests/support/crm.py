@@ -11,8 +11,9 @@ from typing import Any
 from sqlalchemy import Table, insert, select
 
 from core.db.engine import Database
-from core.db.tables import corp, employee, metadata
-from core.schema import CURRENT
+from core.db.tables import corp, employee
+from core.schema import CURRENT, revision
+from tests.support.migrated import migrate_file
 from wecom.customers import Customer, Follow, FollowTag
 from wecom_crm.migrate import migrate
 
@@ -25,34 +26,24 @@ async def crm_database(
     folder: Path, corpids: Sequence[str] = ("ww1",), employees: Sequence[tuple[str, str]] = KNOWN
 ) -> AsyncIterator[Database]:
     """A database with every table of this release, these corps and employees, of whom nobody has to be read."""
-    database = Database(f"sqlite+aiosqlite:///{folder / 'crm.sqlite'}")
-    async with database.write() as conn:
-        # The migrations make the same tables, and take longer.
-        await conn.run_sync(metadata.create_all)
-        await conn.exec_driver_sql("CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32))")
-        await conn.exec_driver_sql(f"INSERT INTO alembic_version VALUES ('{CURRENT}')")
-        for corpid, userid in employees:
-            await conn.execute(insert(employee).values(corpid=corpid, userid=userid, first_seen_at=day(0)))
-    async with _with_corps(database, corpids):
+    async with crm_database_at(await migrate_file(folder / "crm.sqlite"), corpids) as database:
+        async with database.write() as conn:
+            for corpid, userid in employees:
+                await conn.execute(insert(employee).values(corpid=corpid, userid=userid, first_seen_at=day(0)))
         yield database
 
 
 @asynccontextmanager
 async def crm_database_at(url: str, corpids: Sequence[str] = ("ww1",)) -> AsyncIterator[Database]:
-    """The same in the empty database at this address, made by the migrations."""
+    """The same in the database at this address, which is migrated if it is empty, and without employees."""
     database = Database(url)
-    await migrate(database)
-    async with _with_corps(database, corpids):
-        yield database
-
-
-@asynccontextmanager
-async def _with_corps(database: Database, corpids: Sequence[str]) -> AsyncIterator[None]:
     try:
+        if await revision(database) != CURRENT:
+            await migrate(database)
         if corpids:
             async with database.write() as conn:
                 await conn.execute(insert(corp), [{"corpid": corpid, "name": corpid} for corpid in corpids])
-        yield
+        yield database
     finally:
         await database.close()
 

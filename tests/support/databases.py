@@ -25,19 +25,31 @@ async def database_in(folder: Path) -> AsyncIterator[str]:
 @asynccontextmanager
 async def database_on(server: str) -> AsyncIterator[str]:
     """The address of a new, empty database on this server, for whose user ``server`` is the address."""
+    url = await create_database(server)
+    try:
+        yield url
+    finally:
+        await drop_database(server, url)
+
+
+async def create_database(server: str) -> str:
+    """Make an empty database and return its address."""
     name = f"wecom_crm_{secrets.token_hex(6)}"
     async with administration(server) as conn:
         await conn.execute(text(f"CREATE DATABASE {name}"))
-    try:
-        yield make_url(server).set(database=name).render_as_string(hide_password=False)
-    finally:
-        async with administration(server) as conn:
-            if conn.dialect.name == "postgresql":
-                await conn.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-            else:
-                # A transaction that a test left open would hold this up for a day.
-                await conn.execute(text("SET lock_wait_timeout = 10"))
-                await conn.execute(text(f"DROP DATABASE {name}"))
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+async def drop_database(server: str, url: str) -> None:
+    """Remove it with everything in it, whoever is connected."""
+    name = make_url(url).database
+    async with administration(server) as conn:
+        if conn.dialect.name == "postgresql":
+            await conn.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        else:
+            # A transaction that a test left open would hold this up for a day.
+            await conn.execute(text("SET lock_wait_timeout = 10"))
+            await conn.execute(text(f"DROP DATABASE {name}"))
 
 
 async def server_version(server: str) -> str:

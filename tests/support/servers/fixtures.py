@@ -23,6 +23,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.databases import KINDS, MakeDatabase, database_in, database_on, server_version
+from tests.support.migrated import MigratedDatabases, migrated_in
 from tests.support.servers import kafka as kafka_server
 from tests.support.servers import mariadb, postgres
 from tests.support.servers.janitor import watched_folder
@@ -139,6 +140,36 @@ async def database_url(make_database: MakeDatabase) -> AsyncIterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def migrated_on_postgres(postgres_server: str) -> Iterator[MigratedDatabases]:
+    """The run's migrated databases on PostgreSQL."""
+    yield from _migrated_on(postgres_server)
+
+
+@pytest.fixture(scope="session")
+def migrated_on_mariadb(mariadb_server: str) -> Iterator[MigratedDatabases]:
+    """The run's migrated databases on MariaDB."""
+    yield from _migrated_on(mariadb_server)
+
+
+@pytest.fixture
+def make_migrated(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> MakeDatabase:
+    """Gives migrated databases of this kind."""
+    if database_kind == "sqlite":
+        return partial(migrated_in, tmp_path)
+    databases: MigratedDatabases = request.getfixturevalue(
+        {"postgresql": "migrated_on_postgres", "mariadb": "migrated_on_mariadb"}[database_kind]
+    )
+    return databases.lent
+
+
+@pytest_asyncio.fixture
+async def migrated_url(make_migrated: MakeDatabase) -> AsyncIterator[str]:
+    """A database of each kind with this release's tables, and no rows."""
+    async with make_migrated() as url:
+        yield url
+
+
 @pytest.fixture
 def private_postgres(servers_folder: Path) -> Iterator[PostgresServer]:
     """A PostgreSQL that keeps what it confirmed, for a test that kills it."""
@@ -188,6 +219,12 @@ def _or_skipped() -> Iterator[None]:
         if os.environ.get("CI"):
             pytest.fail(str(reason), pytrace=False)
         pytest.skip(str(reason))
+
+
+def _migrated_on(server: str) -> Iterator[MigratedDatabases]:
+    databases = MigratedDatabases(server)
+    yield databases
+    _ask(databases.close())
 
 
 def _note(config: pytest.Config, name: str, words: str) -> None:
