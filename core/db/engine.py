@@ -24,6 +24,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from core.db.looks import Ask, Looks, Row
 
 STATEMENT_SECONDS = 30.0
+IDLE_TRANSACTION_SECONDS = 20
+"""A server ends a transaction in which nothing was asked for that long: no work of ours pauses inside one."""
 IDLE_SECONDS = 5.0
 """A connection to PostgreSQL that was not used for longer is asked whether it is alive."""
 
@@ -172,6 +174,7 @@ def _engine(url: str, pool_size: int, statement_seconds: float) -> AsyncEngine:
             "sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ANSI_QUOTES'"
             # Not really comments: each server reads its own one. MySQL can limit queries only.
             f" /*M!100108 , max_statement_time = {statement_seconds} */"
+            f" /*M!100300 , idle_transaction_timeout = {IDLE_TRANSACTION_SECONDS} */"
             f" /*!80000 , max_execution_time = {statement_seconds * 1000:.0f} */",
         }
         # The address may name either server; the driver tells which one answered.
@@ -193,7 +196,8 @@ def _json(value: Any) -> str:
 def _for_postgresql(statement_seconds: float) -> dict[str, Any]:
     settings = {"application_name": "wecom-crm", "lock_timeout": "10000"}
     settings |= {"statement_timeout": f"{statement_seconds * 1000:.0f}"}
-    settings |= {"idle_in_transaction_session_timeout": "60000"}
+    # A process that is frozen in the middle holds up all others that long.
+    settings |= {"idle_in_transaction_session_timeout": f"{IDLE_TRANSACTION_SECONDS * 1000}"}
     return {"timeout": 5, "command_timeout": _patience(statement_seconds), "server_settings": settings}
 
 

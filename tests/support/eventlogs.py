@@ -99,7 +99,8 @@ class FixedPositions:
 async def read_all(reader: Reader, count: int, *, report: bool = False, limit: int = 100) -> list[Record]:
     """Read until ``count`` records have come. Raises ``TimeoutError`` if they never do."""
     records: list[Record] = []
-    async with asyncio.timeout(30):
+    # Longer than a consumer is given before it is made anew.
+    async with asyncio.timeout(90):
         while len(records) < count:
             batch = await reader.read(limit, 1.0)
             records += batch.records
