@@ -32,7 +32,7 @@ class Facts:
     cause: Cause | None = field(default=None, compare=False)
     """The latest event of them."""
     began: datetime | None = field(default=None, compare=False)
-    """No event's: the platform's createtime, as last read."""
+    """No event's: since when the relation stands at the latest, as reading tells."""
 
     def __or__(self, other: Facts) -> Facts:
         """Both together, whatever the order. Two losses in one second: the customer's, which nothing refutes.
@@ -84,9 +84,14 @@ def lost(
     began = latest(facts.add_at, None if createtime is None else datetime.fromtimestamp(createtime, UTC))
     if began is not None and facts.loss_at < began:
         return None, None
-    if facts.loss_by != "customer" and fetched_at is not None and fetched_at > facts.loss_at + REFUTED_AFTER:
+    if refuted(facts.loss_at, facts.loss_by, fetched_at):
         return None, None
     return facts.loss_at, facts.loss_by
+
+
+def refuted(loss_at: datetime, loss_by: str | None, fetched_at: datetime | None) -> bool:
+    """Whether a call that began at ``fetched_at`` and listed the relation is the better word on that loss."""
+    return loss_by != "customer" and fetched_at is not None and fetched_at > loss_at + REFUTED_AFTER
 
 
 def newest_cause(one: Cause | None, other: Cause | None) -> Cause | None:

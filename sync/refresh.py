@@ -40,7 +40,6 @@ STOP_AFTER = 1.0
 HOPELESS = 600.0
 # No permission for one API, which says nothing about the others (document 90313).
 NOT_ALLOWED = frozenset({48002, 48009})
-CUSTOMER_APIS = "externalcontact/"
 
 
 @dataclass(slots=True)
@@ -206,8 +205,8 @@ class CorpRefresher:
             result.postponed[row] = (_words(error), error.retry_after)
             outcome = "blocked"
         except CorpPaused as error:
-            if error.errcode in NOT_ALLOWED and not error.api.startswith(CUSTOMER_APIS):
-                # An app may read customers and not the address book.
+            if error.errcode in NOT_ALLOWED and kind.name != CUSTOMER:
+                # An app may read customers and not the address book, or groups.
                 _log.warning("read.not_allowed", corpid=self._corpid, kind=row.kind, errcode=error.errcode)
                 result.postponed[row] = (_words(error), HOPELESS)
                 self._metrics.refresh_total.labels(row.kind, "not_allowed").inc()

@@ -15,7 +15,7 @@ from sqlalchemy import and_, case, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.bulk import fold, put
-from core.db.tables import employee, employee_alias, group_chat_version
+from core.db.tables import employee, employee_alias, group_chat_version, pending_read
 from core.db.upsert import Columns
 from sync.effects import MEMBER, Alias, Effect, Object, fold_existence, fold_facts
 from sync.facts import Existence
@@ -69,12 +69,15 @@ async def _strangers(conn: AsyncConnection, corpid: str, effects: Sequence[Effec
     named = {effect.employee: effect.cause for effect in effects if effect.employee is not None}
     if not named:
         return []
-    t = employee.c
-    here = and_(t.corpid == corpid, t.userid.in_(sorted(named)), t.left_at.is_(None))
-    known = set((await conn.execute(select(t.userid).where(here))).scalars())
-    return [
-        Effect(True, wishes=((MEMBER, userid),), cause=cause) for userid, cause in named.items() if userid not in known
-    ]
+    t, p = employee.c, pending_read.c
+    here = select(t.userid, t.left_at).where(t.corpid == corpid, t.userid.in_(sorted(named)))
+    known = {row.userid: row.left_at for row in await conn.execute(here)}
+    wanted = {userid for userid in named if userid not in known or known[userid] is not None}
+    if unknown := sorted(wanted - known.keys()):
+        # Who is waited for is not asked for more urgently: an app that may not read employees would ask at every event.
+        waits = select(p.object_id).where(p.corpid == corpid, p.kind == MEMBER, p.object_id.in_(unknown))
+        wanted -= set((await conn.execute(waits)).scalars())
+    return [Effect(True, wishes=((MEMBER, userid),), cause=named[userid]) for userid in named if userid in wanted]
 
 
 async def _write_aliases(conn: AsyncConnection, corpid: str, effects: Sequence[Effect]) -> None:

@@ -1,6 +1,6 @@
 """What an employee who left had: those relations have ended, and nothing may ever say so of each (document 90970).
 
-A transfer before or after brings events of its own, and the later fact wins as always.
+An event about a relation itself, such as the transfer's before or after, says more: its loss is the one that counts.
 """
 
 from __future__ import annotations

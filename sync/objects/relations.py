@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.bulk import for_each, lists, put, remove
 from core.db.tables import customer_follow, customer_follow_tag, tag, tag_group
-from sync.facts import Facts, lost
+from sync.facts import Facts, latest, lost, refuted
 from sync.history import Version, record
 from sync.objects.base import Answer, Row
 from wecom.customers import Customer, Follow, FollowTag
@@ -27,6 +27,7 @@ _READ_COLUMNS = (
     *("state", "oper_userid", "wechat_channels", "createtime"),
 )
 _TAG_COLUMNS = ("type", "tag_id", "group_name", "tag_name")
+_MOMENT = timedelta(microseconds=1)
 _DERIVED = ("last_add_at", "last_loss_at", "last_loss_by", "lost_at", "lost_by", "unseen_since", "fetched_at")
 
 Relation = tuple[str, str]
@@ -77,9 +78,12 @@ def derive(row: Row) -> Row:
 
 def facts_of(row: Row) -> Facts:
     """What the events of the relation told so far."""
-    createtime = row["createtime"]
+    createtime, loss_at = row["createtime"], row["last_loss_at"]
     began = None if createtime is None else datetime.fromtimestamp(createtime, UTC)
-    return Facts(row["last_add_at"], row["last_loss_at"], row["last_loss_by"], began=began)
+    if loss_at is not None and refuted(loss_at, row["last_loss_by"], row["fetched_at"]):
+        # It has begun again since, whenever that was.
+        began = latest(began, loss_at + _MOMENT)
+    return Facts(row["last_add_at"], loss_at, row["last_loss_by"], began=began)
 
 
 def is_listed(row: Row) -> bool:

@@ -42,14 +42,14 @@ class Desk:
         if listed:
             await self.listed(*customers, since=since)
 
-    async def listed(self, *customers: str, since: datetime) -> None:
-        """The API shows that the employee has these."""
+    async def listed(self, *customers: str, since: datetime, seen: datetime | None = None) -> None:
+        """The API shows, when it was ``seen``, that the employee has these."""
         async with self.database.write() as conn:
             now = await self.database.clock(conn)
             follow = a_follow("zhangsan", createtime=int(since.timestamp()))
             # Soon after: a listing of today would say that the employee came back since.
-            seen = since + timedelta(minutes=5)
-            answers = [Answer(userid, seen, a_customer(follow, userid=userid)) for userid in customers]
+            began = seen or since + timedelta(minutes=5)
+            answers = [Answer(userid, began, a_customer(follow, userid=userid)) for userid in customers]
             await write_answers(conn, self.database.dialect, "ww1", answers, now)
 
     async def lost(self, customer: str, at: datetime, by: str) -> None:
@@ -134,6 +134,20 @@ async def test_a_return_that_only_a_read_told_of_ends_with_the_departure(desk: D
     await desk.leaves()
     await desk.look()
     assert await desk.ended() == {"wmA": (LEFT, "left")}
+
+
+async def test_a_loss_that_a_listing_refuted_is_not_in_the_way(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(departures_module, "AT_ONCE", 2)
+    names = ("wmA", "wmB", "wmC")
+    began = TEN - timedelta(days=5)
+    await desk.had(*names, since=began, listed=False)
+    for name in names:
+        await desk.lost(name, TEN - timedelta(days=4), "employee")
+    await desk.listed(*names, since=began, seen=TEN - timedelta(days=2))
+    assert await desk.ended() == dict.fromkeys(names, (None, None))
+    await desk.leaves()
+    assert [await desk.look() for _ in range(2)] == [True, False]
+    assert await desk.ended() == dict.fromkeys(names, (LEFT, "left"))
 
 
 async def test_who_came_back_has_what_was_added_since(desk: Desk) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import event
+from sqlalchemy import event, update
 
 from core.db.engine import Database
-from core.db.tables import contact_event, customer, customer_follow, dead_letter, log_position, pending_read
+from core.db.tables import contact_event, customer, customer_follow, dead_letter, employee, log_position, pending_read
 from core.eventlog.base import PartitionLost
 from core.eventlog.embedded import EmbeddedLog
 from sync import told as told_module
@@ -103,6 +104,31 @@ async def test_repeated_deliveries_are_one_ledger_row_and_one_wish(bench: ApplyB
     assert len(await bench.rows(contact_event)) == 1
     (wish,) = await bench.rows(pending_read, "events")
     assert wish == {"events": 5}
+
+
+async def test_an_employee_of_whom_nothing_is_known_is_looked_at_once(bench: ApplyBench) -> None:
+    await bench.deliver(contact_change("add_external_contact", day(10), member="Stranger"))
+    await bench.deliver(contact_change("add_external_contact", day(10, 1)))
+    await bench.apply()
+    later = day(10) + timedelta(days=365 * 50)
+    async with bench.database.write() as conn:
+        # As after an answer that the app may not read employees.
+        await conn.execute(update(pending_read).where(pending_read.c.kind == "member").values(due_at=later))
+    await bench.deliver(contact_change("edit_external_contact", day(11), member="Stranger"))
+    await bench.deliver(contact_change("del_follow_user", day(12), member="Stranger"))
+    await bench.apply()
+    wishes = [row for row in await bench.rows(pending_read) if row["kind"] == "member"]
+    assert [(row["object_id"], row["version"], row["due_at"]) for row in wishes] == [("stranger", 1, later)]
+
+
+async def test_an_employee_who_left_is_looked_at_whenever_an_event_names_them(bench: ApplyBench) -> None:
+    async with bench.database.write() as conn:
+        await conn.execute(update(employee).where(employee.c.userid == "lisi").values(left_at=day(9)))
+    for number in range(2):
+        await bench.deliver(contact_change("add_external_contact", day(8, number), member="LiSi"))
+        await bench.apply()
+    (wish,) = [row for row in await bench.rows(pending_read) if row["kind"] == "member"]
+    assert (wish["object_id"], wish["version"]) == ("lisi", 2)
 
 
 async def test_a_batch_applied_behind_our_back_is_abandoned_and_not_doubled(bench: ApplyBench) -> None:

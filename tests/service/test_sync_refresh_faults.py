@@ -14,6 +14,7 @@ from sqlalchemy import event
 
 from core.db.engine import Database
 from core.db.tables import customer, customer_follow, pending_read
+from core.db.wishes import Wish, write_wishes
 from sync.objects import customers as customers_module
 from sync.pending import LEASE, claim, settle
 from tests.support.crm import rows
@@ -62,6 +63,35 @@ async def test_a_refused_request_is_said_and_not_repeated_in_a_hurry(desk: Desk)
     assert row["reason"] == "externalcontact/get: 40058"
     assert (row["due_at"] - row["read_at"]).total_seconds() >= 600
     assert await desk.pending("wmB") is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "api", "object_id"),
+    [
+        ("member", "user/get", "lisi"),
+        ("chat", "externalcontact/groupchat/get", "wrTea"),
+        ("party", "department/get", "7"),
+    ],
+)
+async def test_an_app_that_may_not_read_something_else_goes_on_with_customers(
+    desk: Desk, kind: str, api: str, object_id: str
+) -> None:
+    desk.api.missing[api] = 48002
+    desk.api.show("wmA", follower())
+    async with desk.database.write() as conn:
+        now = await desk.database.clock(conn)
+        await write_wishes(conn, desk.database.dialect, "ww1", [Wish(object_id)], now, kind)
+    await desk.later(3)
+    await desk.drain()
+    await desk.want("wmA")
+    await desk.drain()
+    assert desk.api.asked == [(api, object_id)]
+    assert desk.api.read_of() == ["wmA"]
+    row = await desk.pending(object_id)
+    assert row is not None
+    assert row["reason"] == f"{api}: 48002"
+    assert (row["due_at"] - row["read_at"]).total_seconds() >= 600
+    assert desk.state == ("ok", "")
 
 
 async def test_a_name_with_nul_an_emoji_and_a_long_remark_become_rows(desk: Desk) -> None:
