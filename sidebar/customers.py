@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, func, select
+from sqlalchemy import Select, and_, bindparam, exists, func, or_, select
 
 from core.db.engine import Database, as_moment
 from core.db.looks import Row
-from core.db.tables import contact_event, customer, customer_follow, customer_follow_tag
+from core.db.tables import contact_event, customer, customer_follow, customer_follow_tag, employee_alias
 from core.db.tables import session as session_table
 from core.db.types import Id
 from sidebar.queries import Query, as_list
@@ -156,12 +156,16 @@ def _tags(corpid: Any, external_userid: Any, viewer: Any) -> Select[Any]:
 
 
 def _events(corpid: Any, external_userid: Any, viewer: Any) -> Select[Any]:
-    e = contact_event.c
+    e, a = contact_event.c, employee_alias.c
+    # Of the time when the employee had another id, which somebody else may have by now.
+    as_before = exists().where(
+        *(a.corpid == corpid, a.userid == e.userid, a.new_userid == viewer, e.happened_at <= a.happened_at)
+    )
     return (
         select(e.change, e.happened_at)
         .where(
             *(e.corpid == corpid, e.kind == "customer", e.object_id == external_userid),
-            *(e.userid == viewer, e.outcome == "applied"),
+            *(or_(e.userid == viewer, as_before), e.outcome == "applied"),
         )
         .order_by(e.happened_at.desc(), e.recorded_at.desc())
         .limit(MOST_EVENTS)

@@ -85,7 +85,8 @@ def plan(claim: Claim, written: Written, now: datetime) -> Next | None:
     step = claim.attempts if claim.stage == "unseen" else 0
     if recent and step < len(UNSEEN_LADDER):
         due_at = now + UNSEEN_LADDER[step]
-        return Next("unseen", due_at, step + 1, "a relation is not listed", *rechecks, events=claim.events)
+        reason = "the answer contradicts the events" if "" in written.unseen else "a relation is not listed"
+        return Next("unseen", due_at, step + 1, reason, *rechecks, events=claim.events)
     confirm_at = claim.wanted_at + CONFIRM_AFTER
     just_read = written.previous_fetch is not None and now - written.previous_fetch < SETTLED_AFTER
     doubtful = claim.events > 1 or not written.changed or just_read

@@ -203,6 +203,18 @@ STORIES = {
         [(day(10), "add", None), (day(12), "loss", "left")],
         {"lost_at": day(12), "lost_by": "left"},
     ),
+    "an employee who left and whose customer was handed over later": Story(
+        [(ADD, day(10)), (DELETE, day(13), "zhangsan", TRANSFER)],
+        [(day(10), "add", None), (day(13), "loss", "transfer")],
+        {"lost_at": day(13), "lost_by": "transfer"},
+        [{"lost_at": day(12), "lost_by": "left"}, {"lost_at": day(13), "lost_by": "transfer"}],
+    ),
+    "an employee who left and was there again": Story(
+        [(ADD, day(10)), (ADD, day(13)), (CUSTOMER_DELETE, day(14))],
+        [(day(10), "add", None), (day(12), "loss", "left"), (day(13), "add", None), (day(14), "loss", "customer")],
+        {"lost_at": day(14), "lost_by": "customer"},
+        [{"lost_at": day(12), "lost_by": "left"}],
+    ),
     "an employee under two ids": Story(
         [(ADD, day(10), "old"), (ADD, day(11), "new"), (CUSTOMER_DELETE, day(12), "old")],
         [(day(10), "add", None), (day(12), "loss", "customer")],

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import insert, update
 
-from core.db.tables import contact_event, customer, customer_follow, pending_read
+from core.db.tables import contact_event, customer, customer_follow, employee_alias, pending_read
 from sync.facts import Facts
 from sync.objects.customers import write_facts
 from tests.support.crm import rows
@@ -130,6 +130,25 @@ async def test_the_newest_twenty_events_of_this_employee_and_this_customer_only(
     assert events == sorted(events, key=lambda one: one["at"], reverse=True)
     lisi = (await (await opened(bench, "LiSi")).customer()).json()["events"]
     assert [one["change"] for one in lisi] == ["add_external_contact"]
+
+
+async def test_events_under_the_id_that_the_employee_had_before(bench: Bench) -> None:
+    before = bench.world.add("ww1", "wmA", "ZhangSan")
+    await heard(bench, bench.world.add("ww1", "wmA", "LiSi"), before)
+    async with bench.database.write() as conn:
+        mine = contact_event.select().where(contact_event.c.userid == "zhangsan")
+        row = dict((await conn.execute(mine)).mappings().one())
+        told = row["happened_at"] + timedelta(minutes=1)
+        alias = {"corpid": "ww1", "userid": "zhangsan.old", "new_userid": "zhangsan", "happened_at": told}
+        await conn.execute(insert(employee_alias), alias)
+        await conn.execute(insert(employee_alias), alias | {"corpid": "ww2", "userid": "lisi"})
+        rows = [row | {"event_id": "mine", "userid": "zhangsan.old", "change": "edit"}]
+        # Of whoever got the id after that.
+        rows.append(row | {"event_id": "other", "userid": "zhangsan.old", "happened_at": told + timedelta(minutes=1)})
+        await conn.execute(insert(contact_event), rows)
+    await bench.know()
+    events = (await (await opened(bench)).customer()).json()["events"]
+    assert sorted(one["change"] for one in events) == ["add_external_contact", "edit"]
 
 
 async def test_a_relation_that_the_customer_ended_stays_readable_and_is_marked(bench: Bench) -> None:

@@ -20,7 +20,7 @@ from sync.pending import LEASE, claim, settle
 from tests.support.crm import rows
 from tests.support.loopback_api import follower
 from tests.support.refreshing import Clock, Desk, desk_at
-from tests.support.waiting import until
+from tests.support.waiting import DEADLINE, until
 
 pytestmark = pytest.mark.asyncio
 
@@ -82,9 +82,10 @@ async def test_an_app_that_may_not_read_something_else_goes_on_with_customers(
         now = await desk.database.clock(conn)
         await write_wishes(conn, desk.database.dialect, "ww1", [Wish(object_id)], now, kind)
     await desk.later(3)
-    await desk.drain()
-    await desk.want("wmA")
-    await desk.drain()
+    async with asyncio.timeout(DEADLINE):
+        await desk.drain()
+        await desk.want("wmA")
+        await desk.drain()
     assert desk.api.asked == [(api, object_id)]
     assert desk.api.read_of() == ["wmA"]
     row = await desk.pending(object_id)

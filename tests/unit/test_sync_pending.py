@@ -55,6 +55,10 @@ def test_a_relation_that_is_not_listed_is_read_again_up_the_ladder_and_no_furthe
         steps.append(seconds(after))
     assert steps == [step.total_seconds() for step in UNSEEN_LADDER[1:]]
     assert plan(row("unseen", attempts=len(UNSEEN_LADDER)), unseen, NOW) is None
+    for key, reason in (("zhangsan", "a relation is not listed"), ("", "the answer contradicts the events")):
+        after = plan(row(), Written(unseen={key: NOW}), NOW)
+        assert after is not None
+        assert after.reason == reason
 
 
 def test_a_relation_out_of_sight_for_long_is_left_to_reconciliation() -> None:

@@ -47,15 +47,24 @@ placed AS (
     FROM told AS t
     WHERE t.happened_at IS NOT NULL
 ),
-ordered AS (
-    SELECT p.corpid, p.userid, p.follow_userid, p.happened_at, p.direction, p.lost_by,
-           LAG(p.direction) OVER (
+counted AS (
+    SELECT p.corpid, p.userid, p.follow_userid, p.happened_at, p.direction, p.lost_by, p.place,
+           COUNT(CASE WHEN p.direction = 'add' THEN 1 END) OVER (
                PARTITION BY p.corpid, p.userid, p.follow_userid ORDER BY p.happened_at, p.place, p.lost_by
-           ) AS direction_before,
-           MAX(CASE WHEN p.direction = 'add' THEN p.happened_at END) OVER (
-               PARTITION BY p.corpid, p.userid, p.follow_userid
-           ) AS last_add_at
+           ) AS adds
     FROM placed AS p
+),
+ordered AS (
+    -- That the employee left counts only where nothing else ended the relation, before or after.
+    SELECT n.corpid, n.userid, n.follow_userid, n.happened_at, n.direction, n.lost_by,
+           LAG(n.direction) OVER (
+               PARTITION BY n.corpid, n.userid, n.follow_userid
+               ORDER BY n.adds, CASE WHEN n.lost_by = 'left' THEN 1 ELSE 0 END, n.happened_at, n.place, n.lost_by
+           ) AS direction_before,
+           MAX(CASE WHEN n.direction = 'add' THEN n.happened_at END) OVER (
+               PARTITION BY n.corpid, n.userid, n.follow_userid
+           ) AS last_add_at
+    FROM counted AS n
 )
 SELECT
     o.corpid,  -- id | The corporation
