@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from core.db.types import ID_LENGTH
+from core.db.wishes import CHAT, CUSTOMER
 from core.envelope import Envelope
 from sync.facts import Existence, Facts
 from sync.objects.base import Cause
 
-CUSTOMER, MEMBER, PARTY, MEMBER_TAG = "customer", "member", "party", "member_tag"
-TAG, TAG_GROUP, CHAT, ALIAS = "tag", "tag_group", "chat", "alias"
+MEMBER, PARTY, MEMBER_TAG = "member", "party", "member_tag"
+TAG, TAG_GROUP, ALIAS = "tag", "tag_group", "alias"
 EVERYTHING = "*"
 """In place of a tag group's id: the order of all groups changed."""
 

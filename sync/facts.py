@@ -91,7 +91,12 @@ def lost(
 
 def refuted(loss_at: datetime, loss_by: str | None, fetched_at: datetime | None) -> bool:
     """Whether a call that began at ``fetched_at`` and listed the relation is the better word on that loss."""
-    return loss_by != "customer" and fetched_at is not None and fetched_at > loss_at + REFUTED_AFTER
+    return loss_by != "customer" and is_later_word(fetched_at, loss_at)
+
+
+def is_later_word(fetched_at: datetime | None, ended_at: datetime) -> bool:
+    """Whether a call that shows it began so long after its end that it must be there again."""
+    return fetched_at is not None and fetched_at > ended_at + REFUTED_AFTER
 
 
 def newest_cause(one: Cause | None, other: Cause | None) -> Cause | None:

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from core.db.engine import Database, is_transient
+from core.db.wishes import CUSTOMER
 from core.health import Component
 from core.logs import get_logger
 from core.metrics import Metrics
 from core.runtime import stopped_within
-from sync.effects import CUSTOMER, Object
+from sync.effects import Object
 from sync.objects.base import Answer, Kind
 from sync.pending import Claim, Next, claim, next_due, plan, postpone, release, settle
 from wecom.client import WeComClient
@@ -209,12 +210,12 @@ class CorpRefresher:
                 # An app may read customers and not the address book, or groups.
                 _log.warning("read.not_allowed", corpid=self._corpid, kind=row.kind, errcode=error.errcode)
                 result.postponed[row] = (_words(error), HOPELESS)
-                self._metrics.refresh_total.labels(row.kind, "not_allowed").inc()
-                return
-            result.paused = error
-            # Due again at once: it is the corp that waits, and not after a new start with a better setting.
-            result.postponed[row] = (_words(error), 0.0)
-            outcome = "paused"
+                outcome = "not_allowed"
+            else:
+                result.paused = error
+                # Due again at once: it is the corp that waits, and not after a new start with a better setting.
+                result.postponed[row] = (_words(error), 0.0)
+                outcome = "paused"
         except RequestRefused as error:
             # Ours to mend: kept, said, and not asked in a hurry.
             _log.warning("read.refused", corpid=self._corpid, errcode=error.errcode)

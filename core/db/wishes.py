@@ -18,14 +18,15 @@ from core.db.bulk import fold
 from core.db.tables import pending_read
 from core.db.upsert import Columns
 
-CUSTOMER = "customer"
+CUSTOMER, CHAT = "customer", "chat"
+"""Kinds of objects that more than sync has to know."""
 
 SPACING = timedelta(seconds=2)
 """An object is not read again sooner than this."""
 VIEW = "view"
 FIRST = timedelta(hours=1)
 """So much longer than anything else has a wish of somebody who waits in front of the page been due."""
-DELAYS = {"chat": timedelta(seconds=2)}
+DELAYS = {CHAT: timedelta(seconds=2)}
 """Kinds whose answer is not up to date right after the event (document 92130), and how long to wait."""
 
 

@@ -15,14 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.tables import employee_alias, pending_read
 from core.db.wishes import Wish, write_wishes
+from sync.effects import ALIAS, MEMBER
 from sync.objects.base import Answer, Cause, Written
 from sync.objects.moved_chats import move_chats
 from sync.objects.moved_members import end_sessions, move_departments, move_member, move_tags
 from sync.objects.moved_relations import move_relations
 from sync.objects.moves import Move
 from wecom.client import WeComClient
-
-MEMBER = "member"
 
 # Ids per statement: every database has a limit of parameters.
 _AT_ONCE = 500
@@ -39,7 +38,7 @@ _Links = Mapping[str, tuple[str, datetime]]
 class Aliases:
     """The kind ``alias``; object ids are old userids in lower case. Nothing is asked of the platform."""
 
-    name = "alias"
+    name = ALIAS
 
     async def read(self, client: WeComClient, corpid: str, secret_name: str, object_id: str) -> str:
         """See ``Kind``. The event has told everything."""

@@ -74,3 +74,11 @@ class Kind(Protocol):
 def newer(fetched_at: datetime, stands: datetime | None) -> bool:
     """Whether an answer may overwrite what another one brought."""
     return stands is None or fetched_at > stands
+
+
+def gone_since(stands: datetime | None, fetched_at: datetime, *, shown: bool) -> datetime | None:
+    """Since when the platform does not show the object, after an answer that showed it or not."""
+    if not shown:
+        return stands or fetched_at
+    # A call that began later and did not show it is the newer word on that.
+    return None if stands is None or stands <= fetched_at else stands

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from operator import itemgetter
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.db.bulk import put, remove
 from core.db.tables import group_chat, group_chat_member
-from sync.effects import CHAT
-from sync.history import Version, differs, record
+from core.db.wishes import CHAT
 from sync.objects.aliases import resolve
-from sync.objects.base import Answer, Cause, Row, Written, newer
+from sync.objects.base import Answer, Row, Written, newer
+from sync.objects.children import ChildChanges
 from sync.objects.rows import AT_ONCE, lock_rows, missed, save_rows, shown_or_not
 from wecom.client import WeComClient
 from wecom.group_chats import EMPLOYEE, GroupChat, read_group_chat
@@ -26,27 +23,6 @@ _MEMBER_COLUMNS = ("join_time", "join_scene", "invitor", "group_nickname", "name
 
 _Key = tuple[str, int, str]
 _Members = dict[_Key, Row]
-
-
-@dataclass(slots=True)
-class _Changes:
-    """Of rows of members, what to write and the versions that come of it."""
-
-    listed: list[Row] = field(default_factory=list)
-    left: list[_Key] = field(default_factory=list)
-    versions: list[Version] = field(default_factory=list)
-
-    def compare(self, old: _Members, new: _Members, cause: Cause) -> bool:
-        """Note what leads from one to the other; whether that is anything."""
-        before = len(self.versions)
-        for key, row in new.items():
-            if key not in old or differs(group_chat_member, row, old[key]):
-                self.listed.append(row)
-                self.versions.append(Version(_named(key), row, cause))
-        gone = old.keys() - new.keys()
-        self.left += gone
-        self.versions += [Version(_named(key), None, cause) for key in gone]
-        return len(self.versions) > before
 
 
 class Chats:
@@ -72,7 +48,7 @@ class Chats:
             for one in answers
         }
         new = dict(old)
-        changes = _Changes()
+        changes = ChildChanges(group_chat_member)
         moved: set[str] = set()
         for answer in sorted(news, key=lambda one: one.object_id):
             result, chat = done[answer.object_id], answer.found
@@ -85,7 +61,7 @@ class Chats:
                 row |= _columns(chat, newest) | {"fetched_at": answer.fetched_at}
                 listed = _listed(chat, newest)
                 before = stand.get(answer.object_id, {})
-                if listed is not None and changes.compare(before, listed, answer.cause):
+                if listed is not None and changes.add(before.values(), listed.values(), answer.cause):
                     moved.add(answer.object_id)
             new[answer.object_id] = row
             if (since := missed(row, _ENDING, shown=chat is not None)) is not None:
@@ -93,8 +69,7 @@ class Chats:
         causes = {one.object_id: one.cause for one in answers}
         for chat_id in await save_rows(conn, group_chat, corpid, old, new, made, causes, now) | moved:
             done[chat_id].changed = True
-        await _write(conn, corpid, changes)
-        await record(conn, group_chat_member, corpid, changes.versions, now)
+        await changes.write(conn, corpid, now)
         return done
 
 
@@ -143,9 +118,3 @@ async def _members(conn: AsyncConnection, corpid: str, chat_ids: Sequence[str]) 
     for row in (await conn.execute(select(*columns).where(t.corpid == corpid, t.chat_id.in_(chat_ids)))).mappings():
         found.setdefault(row["chat_id"], {})[row["chat_id"], row["type"], row["userid"]] = dict(row)
     return found
-
-
-async def _write(conn: AsyncConnection, corpid: str, changes: _Changes) -> None:
-    await remove(conn, group_chat_member, [{"corpid": corpid, **_named(key)} for key in sorted(changes.left)])
-    rows = sorted(changes.listed, key=itemgetter(*_KEY))
-    await put(conn, group_chat_member, [{"corpid": corpid, **row} for row in rows], _MEMBER_COLUMNS)

@@ -19,10 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.bulk import for_each, lists, put
 from core.db.tables import customer, customer_follow
+from core.db.wishes import CUSTOMER
 from sync.facts import Facts
 from sync.history import Version, differs, record
 from sync.objects.aliases import resolve
-from sync.objects.base import Answer, Cause, Row, Written, newer
+from sync.objects.base import Answer, Cause, Row, Written, gone_since, newer
 from sync.objects.relations import (
     Relation,
     TagChanges,
@@ -48,7 +49,7 @@ _READ_COLUMNS = (
 class Customers:
     """The kind ``customer``: ids are external_userids, what is found is a ``Customer``."""
 
-    name = "customer"
+    name = CUSTOMER
 
     async def read(self, client: WeComClient, corpid: str, secret_name: str, object_id: str) -> Customer:
         """See ``Kind``."""
@@ -177,12 +178,11 @@ def _version(row: Row, cause: Cause, *, made: bool = False) -> Version:
 
 
 def _customer_row(answer: Answer, old: Row) -> Row:
+    gone_at = gone_since(old["gone_at"], answer.fetched_at, shown=answer.found is not None)
     if answer.found is None:
         # Nothing is known about the customer's own record, so it stays as it was read last.
-        return {**old, "gone_at": old["gone_at"] or answer.fetched_at}
+        return {**old, "gone_at": gone_at}
     values = {name: getattr(answer.found, name) for name in _READ_COLUMNS}
-    # A call that began later and was shown nobody is the newer word on that.
-    gone_at = None if old["gone_at"] is None or old["gone_at"] <= answer.fetched_at else old["gone_at"]
     return {**old, **values, "gone_at": gone_at, "fetched_at": answer.fetched_at}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.tables import department
+from sync.effects import PARTY
 from sync.objects.aliases import resolve
 from sync.objects.base import Answer, Row, Written, newer
 from sync.objects.rows import lock_rows, missed, save_rows, shown_or_not
@@ -22,7 +23,7 @@ _REPLACED = ("name", "name_en", "parentid", "sort_order")
 class Departments:
     """The kind ``party``; object ids are the departments' numbers as text, what is found is a ``Department``."""
 
-    name = "party"
+    name = PARTY
 
     async def read(self, client: WeComClient, corpid: str, secret_name: str, object_id: str) -> Department:
         """See ``Kind``."""

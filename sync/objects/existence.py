@@ -13,8 +13,9 @@ from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.tables import department, employee, group_chat, tag, tag_group
-from sync.effects import CHAT, MEMBER, PARTY, TAG, TAG_GROUP, Object
-from sync.facts import REFUTED_AFTER, Existence
+from core.db.wishes import CHAT
+from sync.effects import MEMBER, PARTY, TAG, TAG_GROUP, Object
+from sync.facts import Existence, is_later_word
 from sync.objects.base import Cause, Row
 from sync.objects.rows import lock_rows, save_rows
 
@@ -45,15 +46,9 @@ def _raised(row: Row, facts: Existence, ending: str) -> Row:
     merged = Existence(row["last_create_at"], row["last_delete_at"]) | facts
     # What the platform itself called deleted, without an event, stays so.
     ended_at: datetime | None = row[ending] if merged.deleted_at is None else merged.ended_at
-    if ended_at is not None and _refuted(row, ended_at):
+    if ended_at is not None and row["gone_at"] is None and is_later_word(row["fetched_at"], ended_at):
         ended_at = None
     return row | {"last_create_at": merged.created_at, "last_delete_at": merged.deleted_at, ending: ended_at}
-
-
-def _refuted(row: Row, ended_at: datetime) -> bool:
-    """Whether an answer has shown it so long after that it must have come back."""
-    shown_at: datetime | None = row["fetched_at"]
-    return shown_at is not None and row["gone_at"] is None and shown_at > ended_at + REFUTED_AFTER
 
 
 def _id(kind: str, object_id: str) -> Any:

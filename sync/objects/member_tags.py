@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.bulk import put, remove
 from core.db.tables import employee_tag, employee_tag_member
+from sync.effects import MEMBER_TAG
 from sync.objects.aliases import resolve
-from sync.objects.base import Answer, Row, Written, newer
+from sync.objects.base import Answer, Row, Written, gone_since, newer
 from sync.objects.rows import lock_rows
 from wecom.client import WeComClient
 from wecom.directory import MemberTag, read_member_tag
@@ -26,7 +27,7 @@ Has = tuple[int, str, str]
 class MemberTags:
     """The kind ``member_tag``; object ids are the tags' numbers as text, what is found is a ``MemberTag``."""
 
-    name = "member_tag"
+    name = MEMBER_TAG
 
     async def read(self, client: WeComClient, corpid: str, secret_name: str, object_id: str) -> MemberTag:
         """See ``Kind``."""
@@ -60,7 +61,7 @@ class MemberTags:
                 result.changed |= had != has
                 gone |= had - has
                 come |= has - had
-        await _write(conn, corpid, rows)
+        await put(conn, employee_tag, rows, ("tagname", "gone_at", "fetched_at"))
         await remove(conn, employee_tag_member, _rows(corpid, gone))
         await put(conn, employee_tag_member, _rows(corpid, come))
         return done
@@ -68,13 +69,10 @@ class MemberTags:
 
 def _after(old: Row, answer: Answer) -> Row:
     """The row after this answer, which is news."""
+    state = {"gone_at": gone_since(old["gone_at"], answer.fetched_at, shown=answer.found is not None)}
     if answer.found is None:
-        return old | {"gone_at": old["gone_at"] or answer.fetched_at}
-    gone_at = old["gone_at"]
-    if gone_at is not None and gone_at <= answer.fetched_at:
-        # A call that began later and did not show it is the newer word on that.
-        gone_at = None
-    return old | {"tagname": answer.found.tagname, "gone_at": gone_at, "fetched_at": answer.fetched_at}
+        return old | state
+    return old | state | {"tagname": answer.found.tagname, "fetched_at": answer.fetched_at}
 
 
 def _listed(found: MemberTag, newest: Mapping[str, str]) -> set[Has]:
@@ -93,15 +91,3 @@ def _rows(corpid: str, members: set[Has]) -> list[Row]:
         {"corpid": corpid, "tagid": number, "member_type": kind, "member_id": member_id}
         for number, kind, member_id in sorted(members)
     ]
-
-
-async def _write(conn: AsyncConnection, corpid: str, rows: Sequence[Row]) -> None:
-    if rows:
-        columns = ("tagname", "gone_at", "fetched_at")
-        t = employee_tag.c
-        await conn.execute(
-            update(employee_tag)
-            .where(t.corpid == corpid, t.tagid == bindparam("k_id"))
-            .values({name: bindparam(f"v_{name}") for name in columns}),
-            [{"k_id": row["tagid"]} | {f"v_{name}": row[name] for name in columns} for row in rows],
-        )

@@ -8,11 +8,13 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.db.tables import employee
+from core.db.tables import employee, employee_department
+from sync.effects import MEMBER
 from sync.objects.aliases import resolve
 from sync.objects.base import Answer, Cause, Row, Written, newer
+from sync.objects.children import ChildChanges
 from sync.objects.departures import end_relations
-from sync.objects.places import PlaceChanges, place_rows, read_places
+from sync.objects.places import place_rows, read_places
 from sync.objects.rows import lock_rows, missed, save_rows, shown_or_not
 from wecom.client import WeComClient
 from wecom.directory import Member, read_member
@@ -26,7 +28,7 @@ _KEPT = ("gender", "mobile", "telephone", "email", "biz_mail", "avatar")
 class Members:
     """The kind ``member``; object ids are userids in lower case, what is found is a ``Member``."""
 
-    name = "member"
+    name = MEMBER
 
     async def read(self, client: WeComClient, corpid: str, secret_name: str, object_id: str) -> Member:
         """See ``Kind``."""
@@ -68,7 +70,7 @@ class Members:
                 new_places[userid] = place_rows(userid, answer.found.places)
             causes[userid], news[userid] = answer.cause, answer
         changed = await save_rows(conn, employee, corpid, old, new, made, causes, now)
-        work = PlaceChanges()
+        work = ChildChanges(employee_department)
         for userid, wanted in new_places.items():
             if work.add(places[userid], wanted, causes[userid]):
                 changed.add(userid)

@@ -6,16 +6,11 @@ from collections.abc import Sequence
 
 from sqlalchemy import or_, select
 
-from core.db.bulk import put, remove
 from core.db.tables import group_chat, group_chat_member
-from sync.history import Version, record
-from sync.objects.base import Row
+from sync.objects.children import ChildChanges
 from sync.objects.moves import Move
 from sync.objects.rows import lock_rows, save_rows
 from wecom.group_chats import EMPLOYEE
-
-_KEY = ("chat_id", "type", "userid")
-_COLUMNS = tuple(column.name for column in group_chat_member.columns if column.name not in {"corpid", *_KEY})
 
 
 async def move_chats(move: Move, most: int) -> int:
@@ -50,15 +45,9 @@ async def _move_members(move: Move, ids: Sequence[str]) -> None:
         *(t.corpid == move.corpid, t.chat_id.in_(ids), t.type == EMPLOYEE, t.userid.in_([move.old, move.new])),
     )
     rows = [dict(row) for row in (await move.conn.execute(both.order_by(t.chat_id))).mappings()]
-    there = {row["chat_id"] for row in rows if row["userid"] == move.new}
-    gone = [row for row in rows if row["userid"] == move.old]
-    come = [row | {"userid": move.new} for row in gone if row["chat_id"] not in there]
-    await remove(move.conn, group_chat_member, [{"corpid": move.corpid, **_key(row)} for row in gone])
-    await put(move.conn, group_chat_member, come, _COLUMNS)
-    versions = [Version(_key(row), None, move.cause) for row in gone]
-    versions += [Version(_key(row), row, move.cause) for row in come]
-    await record(move.conn, group_chat_member, move.corpid, versions, move.now)
-
-
-def _key(row: Row) -> Row:
-    return {name: row[name] for name in _KEY}
+    there = [row for row in rows if row["userid"] == move.new]
+    known = {row["chat_id"] for row in there}
+    come = [row | {"userid": move.new} for row in rows if row["chat_id"] not in known]
+    changes = ChildChanges(group_chat_member)
+    changes.add(rows, [*there, *come], move.cause)
+    await changes.write(move.conn, move.corpid, move.now)

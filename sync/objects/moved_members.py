@@ -7,12 +7,13 @@ from datetime import datetime
 from sqlalchemy import or_, select, update
 
 from core.db.bulk import put, remove
-from core.db.tables import department, employee, employee_tag, employee_tag_member, session
-from sync.facts import REFUTED_AFTER, Existence
+from core.db.tables import department, employee, employee_department, employee_tag, employee_tag_member, session
+from sync.facts import Existence, is_later_word
 from sync.history import Version, record
 from sync.objects.base import Row
+from sync.objects.children import ChildChanges
 from sync.objects.moves import Move
-from sync.objects.places import PlaceChanges, read_places
+from sync.objects.places import read_places
 from sync.objects.rows import lock_rows, save_rows
 
 
@@ -53,7 +54,7 @@ def merged(old: Row, new: Row, told_at: datetime) -> Row:
     facts |= Existence(new["last_create_at"], new["last_delete_at"])
     row |= {"last_create_at": facts.created_at, "last_delete_at": facts.deleted_at}
     left_at = facts.ended_at
-    if left_at is not None and row["fetched_at"] is not None and row["fetched_at"] > left_at + REFUTED_AFTER:
+    if left_at is not None and is_later_word(row["fetched_at"], left_at):
         left_at = None
     row |= {"first_seen_at": new["first_seen_at"], "left_at": left_at}
     row["gone_at"] = new["gone_at"]
@@ -66,7 +67,7 @@ def merged(old: Row, new: Row, told_at: datetime) -> Row:
 async def _remove_old(move: Move, old: Row, new: Row) -> None:
     """Remove the row of the old id and what hangs on it; departments of the newer answer stay."""
     places = await read_places(move.conn, move.corpid, [move.old, move.new])
-    work = PlaceChanges()
+    work = ChildChanges(employee_department)
     if merged(old, new, move.told_at)["fetched_at"] != new["fetched_at"]:
         wanted = [row | {"userid": move.new} for row in places[move.old]]
     else:

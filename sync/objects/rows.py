@@ -13,9 +13,9 @@ from sqlalchemy import Table, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.bulk import put
-from sync.facts import REFUTED_AFTER
+from sync.facts import is_later_word
 from sync.history import Version, differs, record
-from sync.objects.base import Cause, Row
+from sync.objects.base import Cause, Row, gone_since
 
 AT_ONCE = 500
 """Keys per statement, as every database has a limit of parameters, and rows of large work per transaction."""
@@ -55,14 +55,9 @@ async def lock_rows(
 
 def shown_or_not(row: Row, ending: str, fetched_at: datetime, *, shown: bool) -> Row:
     """The two columns that say whether it is there, after an answer that is news. ``ending`` is the events' one."""
-    gone_at = row["gone_at"]
-    if not shown:
-        return {"gone_at": gone_at or fetched_at, ending: row[ending]}
-    if gone_at is not None and gone_at <= fetched_at:
-        # A call that began later and did not show it is the newer word on that.
-        gone_at = None
     deleted_at = row["last_delete_at"]
-    refuted = deleted_at is not None and fetched_at > deleted_at + REFUTED_AFTER
+    refuted = shown and deleted_at is not None and is_later_word(fetched_at, deleted_at)
+    gone_at = gone_since(row["gone_at"], fetched_at, shown=shown)
     return {"gone_at": gone_at, ending: None if refuted else row[ending]}
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.wishes import Wish, write_wishes
+from sync.facts import latest
 from sync.objects.base import Cause, Row, newer
 from sync.objects.rows import lock_rows, missed, save_rows, shown_or_not
 from wecom.customer_tags import Tag, TagGroup
@@ -64,7 +65,7 @@ def merge(row: Row, said: Said) -> Row:
     if said.group is not None:
         # No event follows for the tags of a deleted group (document 92130).
         new[ENDING] = row[ENDING] or said.group[ENDING]
-        new["last_delete_at"] = _latest(row["last_delete_at"], said.group["last_delete_at"])
+        new["last_delete_at"] = latest(row["last_delete_at"], said.group["last_delete_at"])
     if not newer(said.fetched_at, row["fetched_at"]):
         return new
     new |= shown_or_not(new, ENDING, said.fetched_at, shown=said.shown)
@@ -107,7 +108,3 @@ async def wish_for(
         for object_id, cause in causes.items()
     ]
     await write_wishes(conn, dialect, corpid, wishes, now, kind)
-
-
-def _latest(*moments: datetime | None) -> datetime | None:
-    return max((moment for moment in moments if moment is not None), default=None)

@@ -13,7 +13,7 @@ from sqlalchemy import insert
 
 from core.db.engine import Database
 from core.db.tables import employee_alias, group_chat, group_chat_member
-from sync.effects import CHAT
+from core.db.wishes import CHAT
 from sync.facts import Existence
 from sync.objects.base import Answer, Cause, Written
 from sync.objects.chats import Chats

@@ -17,7 +17,8 @@ from core.db.bulk import add, for_each, lists, put, remove
 from core.db.engine import Database, is_transient
 from core.db.tables import corp, customer, customer_follow, customer_follow_tag, dead_letter, pending_read
 from core.db.upsert import insert_ignore, upsert
-from sync.effects import CUSTOMER, Effect
+from core.db.wishes import CUSTOMER
+from sync.effects import Effect
 from sync.facts import Facts
 from sync.objects.base import Answer
 from sync.objects.customers import write_answers, write_facts

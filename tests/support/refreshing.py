@@ -14,9 +14,10 @@ from sqlalchemy import update
 
 from core.db.engine import Database
 from core.db.tables import pending_read
+from core.db.wishes import CUSTOMER
 from core.health import Health
 from core.metrics import Metrics
-from sync.effects import CUSTOMER, Effect
+from sync.effects import Effect
 from sync.facts import Facts
 from sync.kinds import KINDS
 from sync.objects.customers import write_facts

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.support.api_server import SECRET, ApiServer, api_server, client_of, json_answer
+from tests.support.api_server import SECRET, ApiServer, api_server, json_answer
 from wecom.client import WeComClient
 from wecom.customer_tags import (
     CORP_TAGS,
@@ -50,12 +50,6 @@ async def server() -> AsyncIterator[ApiServer]:
     async with api_server() as running:
         running.answers |= {CORP_TAGS: json_answer(NONE), STRATEGY_TAGS: json_answer(NONE)}
         yield running
-
-
-@pytest_asyncio.fixture
-async def client(server: ApiServer) -> AsyncIterator[WeComClient]:
-    async with client_of(server) as made:
-        yield made
 
 
 async def one_tag(client: WeComClient, tag_id: str = "TAG_ID1") -> TagGroup:

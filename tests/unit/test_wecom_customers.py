@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from aiohttp import web
 
-from tests.support.api_server import SECRET, ApiServer, api_server, assert_nothing_shown, client_of, json_answer
+from tests.support.api_server import SECRET, ApiServer, assert_nothing_shown, json_answer
 from wecom.client import WeComClient
 from wecom.customers import GET, Customer, Follow, FollowTag, read_customer
 from wecom.errors import CustomerNotVisible, NotVisible, Retry
@@ -74,18 +72,6 @@ SAMPLE: dict[str, Any] = {
         },
     ],
 }
-
-
-@pytest_asyncio.fixture
-async def server() -> AsyncIterator[ApiServer]:
-    async with api_server() as running:
-        yield running
-
-
-@pytest_asyncio.fixture
-async def client(server: ApiServer) -> AsyncIterator[WeComClient]:
-    async with client_of(server) as made:
-        yield made
 
 
 async def read(client: WeComClient) -> Customer:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from tests.support.api_server import SECRET, ApiServer, api_server, client_of, json_answer
+from tests.support.api_server import SECRET, ApiServer, json_answer
 from wecom.client import WeComClient
 from wecom.directory import (
     GET_DEPARTMENT,
@@ -63,18 +61,6 @@ TAG: dict[str, Any] = {
 }
 NEWER_APP = ("mobile", "gender", "email", "biz_mail", "avatar")
 WRONG: list[Any] = [None, 5, -1.5, True, "text", [], [None], ["x", 5], {}, [[["x"]]], 10**30, "x" * 20_000]
-
-
-@pytest_asyncio.fixture
-async def server() -> AsyncIterator[ApiServer]:
-    async with api_server() as running:
-        yield running
-
-
-@pytest_asyncio.fixture
-async def client(server: ApiServer) -> AsyncIterator[WeComClient]:
-    async with client_of(server) as made:
-        yield made
 
 
 async def member(client: WeComClient, userid: str = "zhangsan") -> Member:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from tests.support.api_server import SECRET, ApiServer, api_server, client_of, json_answer
+from tests.support.api_server import SECRET, ApiServer, json_answer
 from wecom.client import WeComClient
 from wecom.errors import NotVisible, Retry
 from wecom.group_chats import GET, GroupChat, Member, read_group_chat
@@ -49,18 +47,6 @@ SAMPLE: dict[str, Any] = {
     "admin_list": [{"userid": "Sam"}, {"userid": "pony"}],
     "member_version": "71217227bbd112ecfe3a49c482195cb4",
 }
-
-
-@pytest_asyncio.fixture
-async def server() -> AsyncIterator[ApiServer]:
-    async with api_server() as running:
-        yield running
-
-
-@pytest_asyncio.fixture
-async def client(server: ApiServer) -> AsyncIterator[WeComClient]:
-    async with client_of(server) as made:
-        yield made
 
 
 async def read(server: ApiServer, client: WeComClient, chat: Any) -> GroupChat:

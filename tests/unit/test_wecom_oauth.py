@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-import pytest_asyncio
 
-from tests.support.api_server import SECRET, ApiServer, api_server, assert_nothing_shown, client_of, json_answer
+from tests.support.api_server import SECRET, ApiServer, assert_nothing_shown, json_answer
 from wecom.client import WeComClient
 from wecom.errors import ApiError, CodeRejected, CorpPaused, Retry
 from wecom.oauth import GET_USER, GETUSERINFO, authorize_url, employee_of, is_in_range
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest_asyncio.fixture
-async def server() -> AsyncIterator[ApiServer]:
-    async with api_server() as running:
-        yield running
-
-
-@pytest_asyncio.fixture
-async def client(server: ApiServer) -> AsyncIterator[WeComClient]:
-    async with client_of(server) as made:
-        yield made
 
 
 async def who(client: WeComClient) -> str | None:

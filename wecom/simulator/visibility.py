@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from wecom.simulator.faults import Faults
 from wecom.simulator.shown import Shown, chat_of, department_of, member_of, member_tag_of
 from wecom.simulator.state import CHAT, MEMBER, MEMBER_TAG, PARTY, Corp
 from wecom.simulator.truth import contact_of, followers_of
 from wecom.simulator.world import ADDS
+
+Key = TypeVar("Key")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +56,8 @@ class Visibility:
         hidden = self._unseen.pop(key, {}) if first_page else {}
         if left := {employee: reads - 1 for employee, reads in hidden.items() if reads > 1}:
             self._unseen[key] = left
-        held = self._held.get(key)
-        if held is not None:
-            now = self._faults.clock()
-            while held and held[0][0] <= now:
-                held.popleft()
-            if held:
-                return held[0][1]
-            del self._held[key]
+        if held := self._still_held(self._held, key):
+            return held[0][1]
         followers = [follow for follow in followers_of(corp, customer) if follow["userid"] not in hidden]
         return View(contact_of(corp.customers[customer]), followers, early=bool(hidden))
 
@@ -80,15 +77,19 @@ class Visibility:
         None for one that it does not. A group is shown with names; one that is dissolved is shown as empty.
         """
         key = (corp.corpid, kind, object_id)
-        held = self._objects.get(key)
-        if held is not None:
-            now = self._faults.clock()
-            while held and held[0][0] <= now:
-                held.popleft()
-            if held:
-                return held[0][1]
-            del self._objects[key]
+        if held := self._still_held(self._objects, key):
+            return held[0][1]
         return _shown(corp, kind, object_id)
+
+    def _still_held(self, held: dict[Key, deque[tuple[float, T]]], key: Key) -> deque[tuple[float, T]]:
+        """Earlier views whose time is not over; the first of them is what is shown."""
+        views = held.get(key, deque())
+        now = self._faults.clock()
+        while views and views[0][0] <= now:
+            views.popleft()
+        if not views:
+            held.pop(key, None)
+        return views
 
 
 def _shown(corp: Corp, kind: str, object_id: str) -> Shown | None:
