@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from core.db.engine import Database, is_transient
+from core.db.engine import Database, is_transient, name_of
 from core.health import Health
 from core.logs import describe, get_logger
 from core.metrics import Metrics
@@ -137,7 +137,7 @@ def _keeper(database: Database, sessions: Sessions, health: Health) -> Callable[
                 part.failed(str(error))
             except Exception as error:
                 if is_transient(error):
-                    part.waiting(f"database: {type(error).__name__}")
+                    part.waiting(f"database: {name_of(error)}")
                 else:
                     part.failed(describe(error))
                     _log.error("sidebar.failed", exc_info=error)

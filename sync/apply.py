@@ -17,7 +17,7 @@ from sqlalchemy import and_, case, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.bulk import put
-from core.db.engine import Database, is_transient
+from core.db.engine import Database, is_transient, name_of
 from core.db.tables import contact_event, log_position
 from core.db.upsert import insert_ignore
 from core.envelope import UNDECODABLE, Envelope, EnvelopeUnreadable, decode, interpret
@@ -141,8 +141,8 @@ class Applier:
                 if not is_transient(error):
                     raise
                 delay = min(30.0, delay * 2 or 0.5)
-                self._health.waiting(f"database: {type(error).__name__}")
-                _log.warning("apply.waits", error=type(error).__name__, seconds=delay)
+                self._health.waiting(f"database: {name_of(error)}")
+                _log.warning("apply.waits", error=name_of(error), seconds=delay)
                 await stopped_within(stopping, delay)
                 await self._rewind(reader, stopping)
                 continue
@@ -198,7 +198,7 @@ class Applier:
         except Exception as error:
             if is_transient(error):
                 raise
-            _log.warning("apply.redo", error=type(error).__name__)
+            _log.warning("apply.redo", error=name_of(error))
             letters += await self._redo(batch, log_id, keys, failing)
             async with self._database.write() as conn:
                 now = await self._database.clock(conn)

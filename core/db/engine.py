@@ -22,8 +22,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from core.db.looks import Ask, Looks, Row
+from core.logs import get_logger
+
+_log = get_logger(__name__)
 
 STATEMENT_SECONDS = 30.0
+LOCK_SECONDS = 10
+"""A server lets a statement wait for a lock that long."""
 IDLE_TRANSACTION_SECONDS = 20
 """A server ends a transaction in which nothing was asked for that long: no work of ours pauses inside one."""
 IDLE_SECONDS = 5.0
@@ -57,6 +62,16 @@ _PASSING_MYSQL = frozenset(
 _PASSING_SQLITE = frozenset({5, 6, 10, 13, 14, 15})
 
 
+_LOCK_NOT_AVAILABLE = "55P03"
+_APPLICATION = "wecom-crm"
+_END_HALVES = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND usename = current_user AND application_name = :application"
+    " AND state = 'active' AND wait_event IN ('ClientRead', 'ClientWrite')"
+    " AND query_start < clock_timestamp() - make_interval(secs => :seconds)"
+)
+
+
 class Database:
     """An engine for one of the supported databases. Nothing is connected until the first transaction."""
 
@@ -84,8 +99,29 @@ class Database:
         """One transaction, committed at the end of the block, rolled back if it raises."""
         async with self._writers or nullcontext(), self._engine.connect() as plain:
             conn = await plain.execution_options(**{_WRITES: True})
+            try:
+                async with conn.begin():
+                    yield conn
+            except DBAPIError as error:
+                if self.dialect == "postgresql" and _sqlstate(error) == _LOCK_NOT_AVAILABLE:
+                    await self._end_halves(plain)
+                raise
+
+    async def _end_halves(self, conn: AsyncConnection) -> None:
+        """End the sessions of ours that stand still in the middle of a statement, with all their locks.
+
+        A statement is prepared and executed in two messages, and a process frozen or unplugged between the two is not
+        idle for the server: none of its time limits counts then, and others would wait for those locks for ever.
+        """
+        ours = {"application": _APPLICATION, "seconds": IDLE_TRANSACTION_SECONDS}
+        try:
             async with conn.begin():
-                yield conn
+                ended = (await conn.execute(_END_HALVES, ours)).all()
+        except DBAPIError:
+            # The database is going away, perhaps: who waits for the lock will come here again.
+            return
+        if ended:
+            _log.warning("database.ended", sessions=len(ended), reason="stood still in the middle of a statement")
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -144,13 +180,23 @@ def is_transient(error: BaseException) -> bool:
     if type(driver).__name__ == "InvalidCachedStatementError":
         # asyncpg, once per connection after a migration: its plans are dropped by that.
         return True
-    sqlstate = getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None)
-    if isinstance(sqlstate, str) and sqlstate.startswith(_PASSING_SQLSTATE):
+    if _sqlstate(error).startswith(_PASSING_SQLSTATE):
         return True
     code = driver.args[0] if driver is not None and driver.args else None
     if isinstance(code, int):
         return code in _PASSING_MYSQL
     return getattr(driver, "sqlite_errorcode", 0) & 0xFF in _PASSING_SQLITE
+
+
+def name_of(error: BaseException) -> str:
+    """What to call an error in a log: its class and a server's code for it, never its text, which may quote a row."""
+    code = _sqlstate(error) if isinstance(error, DBAPIError) else ""
+    return f"{type(error).__name__} {code}".rstrip()
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    found = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+    return found if isinstance(found, str) else ""
 
 
 def _engine(url: str, pool_size: int, statement_seconds: float) -> AsyncEngine:
@@ -170,7 +216,7 @@ def _engine(url: str, pool_size: int, statement_seconds: float) -> AsyncEngine:
             "connect_timeout": 5,
             "read_timeout": _patience(statement_seconds),
             "charset": "utf8mb4",
-            "init_command": "SET time_zone = '+00:00', innodb_lock_wait_timeout = 10, "
+            "init_command": f"SET time_zone = '+00:00', innodb_lock_wait_timeout = {LOCK_SECONDS}, "
             "sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ANSI_QUOTES'"
             # Not really comments: each server reads its own one. MySQL can limit queries only.
             f" /*M!100108 , max_statement_time = {statement_seconds} */"
@@ -194,7 +240,7 @@ def _json(value: Any) -> str:
 
 
 def _for_postgresql(statement_seconds: float) -> dict[str, Any]:
-    settings = {"application_name": "wecom-crm", "lock_timeout": "10000"}
+    settings = {"application_name": _APPLICATION, "lock_timeout": f"{LOCK_SECONDS * 1000}"}
     settings |= {"statement_timeout": f"{statement_seconds * 1000:.0f}"}
     # A process that is frozen in the middle holds up all others that long.
     settings |= {"idle_in_transaction_session_timeout": f"{IDLE_TRANSACTION_SECONDS * 1000}"}

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import pytest
 import pytest_asyncio
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.db import engine
 from core.db.engine import Database, is_transient
 from tests.support.databases import administration
 from tests.support.servers.mariadb import MariadbServer
@@ -173,6 +175,51 @@ async def test_a_lock_is_not_waited_for_for_ever(db: Database) -> None:
         with pytest.raises(Exception) as caught:  # noqa: PT011
             await wait()
     assert is_transient(caught.value)
+
+
+STANDSTILLS = {"idle": "idle in transaction", "in the middle of a statement": "active"}
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+@pytest.mark.parametrize("stands", STANDSTILLS)
+async def test_who_stands_still_does_not_hold_up_others_for_ever(
+    stands: str, database_url: str, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the server a frozen process is a client that says nothing more."""
+    monkeypatch.setattr(engine, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(engine, "IDLE_TRANSACTION_SECONDS", 1)
+    quick, frozen = Database(database_url), Database(database_url)
+    conn = await frozen.engine.connect()
+    await count(conn, 1)
+    if stands != "idle":
+        # The first of the two messages that execute a statement.
+        await (await conn.get_raw_connection()).driver_connection.prepare("SELECT 1")
+    assert STANDSTILLS[stands] in await states(database_url)
+
+    waits = 0
+    while await counts(db) == [0, 0]:
+        assert waits < 5
+        try:
+            async with quick.write() as other:
+                await count(other, 1)
+        except DBAPIError as error:
+            if not is_transient(error):
+                raise
+            waits += 1
+    assert await counts(db) == [1, 0]
+    with pytest.raises(DBAPIError):
+        await count(conn, 1)
+    await conn.invalidate()
+    await conn.close()
+    await quick.close()
+    await frozen.close()
+
+
+async def states(url: str) -> list[str]:
+    """What the sessions in transactions do, as the server sees it."""
+    async with administration(url) as conn:
+        found = "SELECT state FROM pg_stat_activity WHERE datname = :name AND backend_xid IS NOT NULL"
+        return list((await conn.execute(text(found), {"name": url.rpartition("/")[2]})).scalars())
 
 
 @on_servers
