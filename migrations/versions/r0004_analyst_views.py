@@ -72,8 +72,10 @@ def _masked(words: dict[str, str], x: str) -> str:
 
 _SQLITE = {
     "CHINA_DAY": r"date(\1, '+8 hours')",
-    "MOMENT": r"strftime('%Y-%m-%d %H:%M:%f000', \1, 'unixepoch')",
+    # 0 is no moment, though the first second of 1970 was one.
+    "MOMENT": r"strftime('%Y-%m-%d %H:%M:%f000', nullif(\1, 0), 'unixepoch')",
     "DAYS_AGO": r"strftime('%Y-%m-%d %H:%M:%f000', 'now', '-\1 days')",
+    "DAY_BEFORE": r"strftime('%Y-%m-%d %H:%M:%f000', \1, '-1 days')",
     "SECONDS_SINCE": r"CAST((julianday('now') - julianday(\1)) * 86400 AS INTEGER)",
     "FOREVER": "'9999-12-31 00:00:00.000000'",
     "AS_TEXT": r"\1",
@@ -87,8 +89,9 @@ _SQLITE = {
 _POSTGRESQL = {
     # Not by the session's time zone, which is the analyst's.
     "CHINA_DAY": r"CAST((\1 AT TIME ZONE 'UTC') + INTERVAL '8 hours' AS date)",
-    "MOMENT": r"to_timestamp(\1)",
+    "MOMENT": r"to_timestamp(nullif(\1, 0))",
     "DAYS_AGO": r"(clock_timestamp() - INTERVAL '\1 days')",
+    "DAY_BEFORE": r"(\1 - INTERVAL '24 hours')",
     "SECONDS_SINCE": r"CAST(floor(extract(epoch FROM clock_timestamp() - \1)) AS bigint)",
     "FOREVER": "TIMESTAMP WITH TIME ZONE '9999-12-31 00:00:00+00'",
     "AS_TEXT": r"CAST(\1 AS text)",
@@ -101,8 +104,9 @@ _POSTGRESQL = {
 }
 _MARIADB = {
     "CHINA_DAY": r"CAST(\1 + INTERVAL 8 HOUR AS date)",
-    "MOMENT": r"(CAST('1970-01-01' AS datetime(6)) + INTERVAL \1 SECOND)",
+    "MOMENT": r"(CAST('1970-01-01' AS datetime(6)) + INTERVAL nullif(\1, 0) SECOND)",
     "DAYS_AGO": r"(utc_timestamp(6) - INTERVAL \1 DAY)",
+    "DAY_BEFORE": r"(\1 - INTERVAL 1 DAY)",
     "SECONDS_SINCE": r"timestampdiff(SECOND, \1, utc_timestamp(6))",
     "FOREVER": "CAST('9999-12-31' AS datetime(6))",
     "AS_TEXT": r"\1",

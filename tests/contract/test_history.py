@@ -13,14 +13,13 @@ import pytest_asyncio
 from sqlalchemy import Table
 
 from core.db.engine import Database
-from core.db.past import as_of
-from core.db.tables import HISTORY, business_columns, corp, customer, customer_follow, customer_follow_tag
+from core.db.tables import business_columns, corp, customer, customer_follow, customer_follow_tag
 from sync.facts import Facts
 from sync.history import Version, record
 from sync.objects.base import Answer, Cause
 from sync.objects.customers import write_answers, write_facts
 from tests.support.crm import a_customer, a_follow, corp_tag, crm_database_at, day, personal_tag, rows
-from tests.support.versions import check_history, versions
+from tests.support.versions import as_of, check_history, versions
 from wecom.customers import Customer
 
 pytestmark = pytest.mark.asyncio
@@ -252,16 +251,6 @@ async def test_the_past_begins_at_a_change_and_ends_at_the_next(database: Databa
     moments = {day(10) - micro: [], day(10): ["first"], day(12) - micro: ["first"], day(12): ["second"]}
     for moment, remarks in moments.items():
         assert [row["remark"] for row in await past(database, customer_follow, moment, "remark")] == remarks
-    async with database.read() as conn:
-        kept = HISTORY[customer.name]
-        one = as_of(customer, day(12)).where(kept.c.corpid == "ww1", kept.c.userid == "wmA")
-        (row,) = (await conn.execute(one)).mappings()
-    assert list(row) == ["corpid", "userid", *business_columns(customer)]
-
-
-async def test_a_table_without_history_has_no_past(database: Database) -> None:
-    with pytest.raises(ValueError, match="no history is kept of corp; it is of customer, customer_follow"):
-        as_of(corp, day(10))
 
 
 async def test_the_past_is_what_the_tables_were_whatever_happened(database: Database) -> None:

@@ -12,10 +12,10 @@ from alembic import command
 from sqlalchemy import Connection, MetaData, insert, select
 
 from core.db.engine import Database
-from core.db.past import as_of
 from core.db.tables import HISTORY, metadata
 from core.schema import CURRENT
 from tests.support.crm import day
+from tests.support.versions import as_of
 from wecom_crm.migrate import alembic_config, migrate
 
 pytestmark = pytest.mark.asyncio

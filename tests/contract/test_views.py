@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -28,7 +29,10 @@ from core.db.tables import (
     tag,
     tag_group,
 )
-from tests.support.crm import crm_database_at, day
+from sync.facts import Facts
+from sync.objects.base import Answer, Cause
+from sync.objects.customers import write_answers, write_facts
+from tests.support.crm import a_customer, a_follow, crm_database_at, day
 from tests.support.views import COLUMNS, Ledger, put, seen
 from wecom_crm.dictionary import views
 
@@ -126,6 +130,19 @@ class Story:
 
 
 LOST = {"lost_at": day(12), "lost_by": "customer"}
+REFUTED: Sequence[Mapping[str, Any]] = [
+    {"valid_from": day(10), "valid_to": day(11, 1)},
+    {"valid_from": day(11, 1), "valid_to": day(12), "lost_at": day(11), "lost_by": "employee"},
+    {"valid_from": day(12), "valid_to": day(13, 1)},
+    {"valid_from": day(13, 1), "lost_at": day(13), "lost_by": "customer"},
+]
+"""A relation that stood again at twelve, and was lost for good at thirteen hours."""
+RETURNED = [
+    (day(10), "add", None),
+    (day(11), "loss", "employee"),
+    (day(12), "add", None),
+    (day(13), "loss", "customer"),
+]
 TRANSFER = {"detail": "DELETE_BY_TRANSFER"}
 STORIES = {
     "an add": Story([(ADD, day(10))], [(day(10), "add", None)]),
@@ -192,6 +209,30 @@ STORIES = {
         [{"createtime": seconds(day(10))}, {"createtime": seconds(day(12))}],
     ),
     "a loss that the platform refuted": Story([(ADD, day(10)), (DELETE, day(11))], [(day(10), "add", None)]),
+    "a loss that was refuted, and another": Story(
+        [(ADD, day(10)), (DELETE, day(11)), (CUSTOMER_DELETE, day(13))],
+        [(day(10), "add", None), (day(13), "loss", "customer")],
+        {"lost_at": day(13), "lost_by": "customer"},
+        REFUTED,
+    ),
+    "losses of which one was refuted, another, and a return": Story(
+        [(ADD, day(10)), (DELETE, day(10, 30)), (DELETE, day(11)), (CUSTOMER_DELETE, day(13)), (ADD, day(14))],
+        [(day(10), "add", None), (day(13), "loss", "customer"), (day(14), "add", None)],
+        {},
+        [*REFUTED[:-1], REFUTED[-1] | {"valid_to": day(14, 1)}, {"valid_from": day(14, 1), "happened_at": day(14)}],
+    ),
+    "a return that ended": Story(
+        [(ADD, day(10)), (DELETE, day(11)), (ADD, day(12)), (CUSTOMER_DELETE, day(13))],
+        RETURNED,
+        {"lost_at": day(13), "lost_by": "customer"},
+        REFUTED,
+    ),
+    "a return that ended, by a database whose clock is behind": Story(
+        [(ADD, day(10)), (DELETE, day(11)), (ADD, day(12, 0, 5)), (CUSTOMER_DELETE, day(13))],
+        [*RETURNED[:2], (day(12, 0, 5), "add", None), RETURNED[3]],
+        {"lost_at": day(13), "lost_by": "customer"},
+        [*REFUTED[:2], REFUTED[2] | {"happened_at": day(12, 0, 5)}, REFUTED[3]],
+    ),
     "a loss that only the history has": Story(
         [(ADD, day(13))],
         [(day(10), "add", None), (day(12), "loss", "reconcile"), (day(13), "add", None)],
@@ -266,6 +307,38 @@ async def test_a_change_of_a_relation_counts_once_however_it_was_told(db: Databa
     }
 
 
+async def test_a_loss_that_a_listing_refuted_is_none_whenever_it_became_known(db: Database) -> None:
+    """Written as sync writes it, in each order: one end, and it is the row's."""
+    began, deleted, listed, ended = (day(10) + timedelta(days=number) for number in (0, 1, 3, 4))
+    told = {
+        ADD: (began, Facts(add_at=began)),
+        DELETE: (deleted, Facts(loss_at=deleted, loss_by="employee")),
+        CUSTOMER_DELETE: (ended, Facts(loss_at=ended, loss_by="customer")),
+    }
+    ledger = Ledger(db)
+    known: dict[str, datetime] = {}
+    for number, order in enumerate(permutations((DELETE, "listing", CUSTOMER_DELETE))):
+        name = f"wm{number}"
+        for hour, step in enumerate((ADD, *order)):
+            now = day(hour) + timedelta(days=9)
+            async with db.write() as conn:
+                if step in told:
+                    await write_facts(conn, db.dialect, "ww1", {(name, "zhangsan"): told[step][1]}, now)
+                else:
+                    shown = a_customer(a_follow(since=began), userid=name)
+                    await write_answers(conn, db.dialect, "ww1", [Answer(name, listed, shown, Cause("view"))], now)
+            if step in told:
+                await ledger.write(step, told[step][0], name, recorded_at=now)
+            known[step] = now
+        assert await seen(db, "v_customer_follow", "lost_at", "lost_by", where=f"userid = '{name}'") == [
+            {"lost_at": ended, "lost_by": "customer"}
+        ]
+        names = ("happened_at", "lost_by", "known_at")
+        found = await seen(db, "v_relation_change", *names, where=f"userid = '{name}'")
+        changes = [(began, None, known[ADD]), (ended, "customer", known[CUSTOMER_DELETE])]
+        assert [tuple(row.values()) for row in found] == changes, order
+
+
 async def test_the_flow_of_a_day_counts_changes_by_direction(db: Database) -> None:
     await tell(db, {name: story for name, story in STORIES.items() if story.employee == "zhangsan"})
     await Ledger(db).write(ADD, day(10), "wmOther", "lisi", event_id="other")
@@ -329,24 +402,79 @@ async def test_old_ids_lead_to_the_newest(db: Database) -> None:
     rows = [
         *ALIASES,
         # Renamed and renamed back: only the later change counts.
-        {"userid": "there", "new_userid": "back", "happened_at": day(10)},
+        {"userid": "there", "new_userid": "back", "happened_at": day(10), "given_at": day(11)},
         {"userid": "back", "new_userid": "there", "happened_at": day(11)},
-        # An id that was given to somebody else since, who was renamed too.
-        {"userid": "passed", "new_userid": "elsewhere", "happened_at": day(10)},
-        {"userid": "heir", "new_userid": "passed", "happened_at": day(11)},
+        # An id that was given to others since, of whom one was renamed too.
+        {"userid": "passed", "new_userid": "elsewhere", "happened_at": day(10), "given_at": day(11)},
+        {"userid": "passed", "new_userid": "farther", "happened_at": day(11, 30), "given_at": day(12)},
+        {"userid": "heir", "new_userid": "passed", "happened_at": day(12)},
         # The same ids in another corp mean nothing here.
         {"corpid": "ww2", "userid": "new", "new_userid": "newer", "happened_at": day(12)},
     ]
     await put(db, employee_alias, *rows)
-    found = await seen(db, "v_employee_alias", "corpid", "userid", "new_userid", "steps", "happened_at")
+    names = ("corpid", "userid", "new_userid", "steps", "happened_at", "valid_from", "valid_to")
+    found = await seen(db, "v_employee_alias", *names)
+    always = (datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), FOREVER)
     assert [tuple(row.values()) for row in found] == [
-        ("ww1", "back", "there", 1, day(11)),
-        ("ww1", "first", "third", 2, day(11, 30)),
-        ("ww1", "heir", "passed", 1, day(11)),
-        ("ww1", "old", "new", 1, day(10, 30)),
-        ("ww1", "second", "third", 1, day(11, 30)),
-        ("ww2", "new", "newer", 1, day(12)),
+        ("ww1", "back", "there", 1, day(11), *always),
+        ("ww1", "first", "third", 2, day(11, 30), *always),
+        ("ww1", "heir", "passed", 1, day(12), *always),
+        ("ww1", "old", "new", 1, day(10, 30), *always),
+        ("ww1", "passed", "elsewhere", 1, day(10), always[0], day(11)),
+        ("ww1", "passed", "farther", 1, day(11, 30), day(11), day(12)),
+        ("ww1", "second", "third", 1, day(11, 30), *always),
+        ("ww2", "new", "newer", 1, day(12), *always),
     ]
+
+
+async def test_an_id_that_others_had_means_each_in_turn(db: Database) -> None:
+    """Renamed at 11, and the next who got the id at 12 was renamed at 13; since 14 it is a third one's."""
+    await put(
+        db,
+        employee_alias,
+        {"userid": "id", "new_userid": "one", "happened_at": day(11), "given_at": day(12)},
+        {"userid": "id", "new_userid": "two", "happened_at": day(13), "given_at": day(14)},
+    )
+    turns = [(day(10), "one"), (day(12), "two"), (day(13, 30), "two"), (day(14), "id"), (day(15), "id")]
+    ledger = Ledger(db)
+    for number, (moment, _) in enumerate(turns):
+        name = f"wm{number}"
+        await ledger.write(ADD, moment, name, "id")
+        keys = {"userid": name, "follow_userid": "id", "source": "view", "oper_userid": "ID"}
+        follow = keys | {"createtime": seconds(moment)}
+        await put(db, HISTORY["customer_follow"], follow | {"valid_from": moment})
+        # Known late.
+        event = {"source": "event", "valid_from": day(16), "happened_at": moment, "createtime": seconds(day(16))}
+        await put(db, HISTORY["customer_follow"], keys | event | {"userid": f"{name}late"})
+        tags = {name: value for name, value in keys.items() if name != "oper_userid"}
+        await put(db, HISTORY["customer_follow_tag"], tags | {"tag_key": "t1", "valid_from": moment})
+        member = {"chat_id": name, "type": 1, "userid": "x", "invitor": "id", "source": "view", "valid_from": moment}
+        await put(db, HISTORY["group_chat_member"], member)
+        await put(db, customer, {"userid": name})
+        await put(
+            db,
+            customer_follow,
+            {"userid": name, "follow_userid": "id", "oper_userid": "ID", "createtime": seconds(moment)},
+        )
+    expected = [name for _, name in turns]
+    for view, column in (
+        ("v_event", "follow_userid"),
+        ("v_customer_follow_tag_history", "follow_userid"),
+        ("v_customer_follow", "oper_userid"),
+    ):
+        found = await seen(db, view, "external_userid", column)
+        assert [row[column].lower() for row in found] == expected, view
+    found = await seen(db, "v_group_chat_member_history", "chat_id", "invitor")
+    assert [row["invitor"] for row in found] == expected
+    found = await seen(db, "v_customer_follow_history", "external_userid", "follow_userid", "oper_userid")
+    assert [row["follow_userid"] for row in found] == [name for name in expected for _ in range(2)]
+    assert [row["oper_userid"].lower() for row in found[::2]] == expected
+    # A row that stands is the present owner's.
+    changes = await seen(db, "v_relation_change", "external_userid", "follow_userid", where="userid NOT LIKE '%late'")
+    assert {tuple(row.values()) for row in changes} == {
+        *((f"wm{number}", name) for number, name in enumerate(expected)),
+        *((f"wm{number}", "id") for number in range(len(turns))),
+    }
 
 
 async def test_a_customer_with_those_who_have_it(db: Database) -> None:
@@ -378,6 +506,24 @@ async def test_a_customer_with_those_who_have_it(db: Database) -> None:
         ("ww1", "wmNew", 0, 0, 0, None, None, None),
         ("ww2", "wmA", 1, 1, 0, None, None, None),
     ]
+
+
+async def test_what_began_at_no_moment_did_not_begin_in_1970(db: Database) -> None:
+    await put(db, customer, {"userid": "wmA"}, {"userid": "wmB"})
+    await put(
+        db,
+        customer_follow,
+        {"userid": "wmA", "follow_userid": "a", "createtime": 0, "last_add_at": day(10)},
+        *({"userid": "wmB", "follow_userid": member, "createtime": told} for member, told in (("a", 0), ("b", None))),
+    )
+    version = {"follow_userid": "a", "createtime": 0, "source": "event", "valid_from": day(11)}
+    await put(db, HISTORY["customer_follow"], *({"userid": userid} | version for userid in ("wmA", "wmB")))
+    await put(db, group_chat, {"chat_id": "wr1", "create_time": 0})
+    added = await seen(db, "v_customer", "external_userid", "first_added_at", "last_added_at")
+    assert [tuple(row.values()) for row in added] == [("wmA", day(10), day(10)), ("wmB", None, None)]
+    assert {row["added_at"] for row in await seen(db, "v_customer_follow", "added_at")} == {None}
+    assert await seen(db, "v_group_chat", "created_at") == [{"created_at": None}]
+    assert await seen(db, "v_relation_change") == []
 
 
 async def test_a_relation_with_names_and_masked_numbers(db: Database) -> None:

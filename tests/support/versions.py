@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from itertools import groupby, pairwise
 from typing import Any
 
-from sqlalchemy import Table
+from sqlalchemy import Select, Table, or_, select
 
 from core.db.engine import Database
 from core.db.tables import HISTORY, business_columns
@@ -18,6 +19,14 @@ async def versions(database: Database, table: Table, *columns: str, **key: objec
     found = await rows(database, HISTORY[table.name])
     mine = [row for row in found if all(row[name] == value for name, value in key.items())]
     return [{name: row[name] for name in columns} if columns else row for row in mine]
+
+
+def as_of(table: Table, moment: datetime) -> Select[Any]:
+    """The rows that this table had then, with its key and those of its columns that history keeps."""
+    kept = HISTORY[table.name]
+    names = [*(column.name for column in table.primary_key), *business_columns(table)]
+    counted = kept.c.valid_from <= moment, or_(kept.c.valid_to.is_(None), kept.c.valid_to > moment)
+    return select(*[kept.c[name] for name in names]).where(*counted)
 
 
 async def check_history(database: Database, table: Table, *, gaps: bool = False) -> None:

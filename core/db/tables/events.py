@@ -17,7 +17,7 @@ contact_event = Table(
     Column(
         "kind",
         String(16),
-        comment="Kind of the object that changed: customer, member, party, chat, tag",
+        comment="Kind of the object that changed: customer, member, party, member_tag, chat, tag, tag_group",
     ),
     Column("object_id", Id(), comment="Id of the object that changed"),
     Column("userid", Id(), comment="The employee concerned, in lower case"),

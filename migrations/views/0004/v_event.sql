@@ -6,7 +6,7 @@ SELECT
     CHINA_DAY(e.happened_at) AS day,  -- day | The day of that in China (UTC + 8 h)
     e.event,  -- text | The platform's Event
     e."change" AS change_type,  -- text | The platform's ChangeType, empty if there is none
-    e.kind,  -- text | Kind of the object that changed: customer, member, party, chat, tag
+    e.kind,  -- text | Kind of the object: customer, member, party, member_tag, chat, tag, tag_group
     e.object_id,  -- id | Id of the object that changed
     CASE WHEN e.kind = 'customer' THEN e.object_id END AS external_userid,  -- id | The customer, if it is about one
     COALESCE(a.new_userid, e.userid) AS follow_userid,  -- id | The employee concerned, under the id of today
@@ -19,4 +19,5 @@ SELECT
     e.callback  -- text | Name of the callback configuration it came through
 FROM contact_event AS e
 LEFT JOIN v_employee_alias AS a ON a.corpid = e.corpid AND a.userid = e.userid
+  AND e.happened_at >= a.valid_from AND e.happened_at < a.valid_to
 LEFT JOIN employee AS n ON n.corpid = e.corpid AND n.userid = COALESCE(a.new_userid, e.userid)
