@@ -156,16 +156,22 @@ def _tags(corpid: Any, external_userid: Any, viewer: Any) -> Select[Any]:
 
 
 def _events(corpid: Any, external_userid: Any, viewer: Any) -> Select[Any]:
-    e, a = contact_event.c, employee_alias.c
-    # Of the time when the employee had another id, which somebody else may have by now.
+    before = employee_alias.alias("before")
+    e, a, b = contact_event.c, employee_alias.c, before.c
+    # Somebody else had the id then, and was renamed before it was given to whoever has it, or had it next.
+    others = exists().where(b.corpid == corpid, b.userid == e.userid, b.given_at > e.happened_at)
+    others = others.correlate_except(before)
+    mine = and_(e.userid == viewer, ~others)
+    # Of the time when the employee had another id.
     as_before = exists().where(
-        *(a.corpid == corpid, a.userid == e.userid, a.new_userid == viewer, e.happened_at <= a.happened_at)
+        *(a.corpid == corpid, a.userid == e.userid, a.new_userid == viewer, e.happened_at <= a.happened_at),
+        ~others.where(b.happened_at < a.happened_at),
     )
     return (
         select(e.change, e.happened_at)
         .where(
             *(e.corpid == corpid, e.kind == "customer", e.object_id == external_userid),
-            *(or_(e.userid == viewer, as_before), e.outcome == "applied"),
+            *(or_(mine, as_before), e.outcome == "applied"),
         )
         .order_by(e.happened_at.desc(), e.recorded_at.desc())
         .limit(MOST_EVENTS)

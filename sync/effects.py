@@ -16,7 +16,8 @@ from sync.facts import Existence, Facts
 from sync.objects.base import Cause
 
 MEMBER, PARTY, MEMBER_TAG = "member", "party", "member_tag"
-TAG, TAG_GROUP, ALIAS = "tag", "tag_group", "alias"
+TAG, TAG_GROUP = "tag", "tag_group"
+ALIAS, DEPARTURE = "alias", "departure"
 EVERYTHING = "*"
 """In place of a tag group's id: the order of all groups changed."""
 
@@ -233,7 +234,9 @@ def _member_changed(event: Envelope, moment: datetime, cause: Cause) -> Effect:
 
 
 def _member_deleted(event: Envelope, moment: datetime, cause: Cause) -> Effect:
-    return _look_at(_member(event), cause, Existence(deleted_at=moment, cause=cause))
+    this = _member(event)
+    told = (this, Existence(deleted_at=moment, cause=cause))
+    return Effect(True, wishes=(this, (DEPARTURE, this[1])), exists=told, cause=cause)
 
 
 def _numbered(kind: str, event: Envelope) -> Object:

@@ -9,14 +9,15 @@ from sync.objects.base import Kind
 from sync.objects.chats import Chats
 from sync.objects.customers import Customers
 from sync.objects.departments import Departments
+from sync.objects.departures import Departures
 from sync.objects.member_tags import MemberTags
 from sync.objects.members import Members
 from sync.objects.tag_groups import TagGroups
 from sync.objects.tags import Tags
 
 _ALL: tuple[Kind, ...] = (
-    *(Aliases(), Chats(), Customers(), Departments(), Members(), MemberTags()),
-    *(Tags(), TagGroups()),
+    *(Aliases(), Chats(), Customers(), Departments(), Departures()),
+    *(Members(), MemberTags(), Tags(), TagGroups()),
 )
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _ALL}
 """By the name that ``pending_read`` has for them."""

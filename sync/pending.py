@@ -14,7 +14,7 @@ A new event puts the row back to ``first`` at any time; a reader removes a row o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -89,7 +89,8 @@ def plan(claim: Claim, written: Written, now: datetime) -> Next | None:
         return Next("unseen", due_at, step + 1, reason, *rechecks, events=claim.events)
     confirm_at = claim.wanted_at + CONFIRM_AFTER
     just_read = written.previous_fetch is not None and now - written.previous_fetch < SETTLED_AFTER
-    doubtful = claim.events > 1 or not written.changed or just_read
+    unproven = written.unproven and claim.cause.source == "event"
+    doubtful = claim.events > 1 or not written.changed or unproven or just_read
     # A read that came so late is itself the one that confirms.
     early = written.fetched_at is None or written.fetched_at < confirm_at
     if doubtful and early and (claim.stage == "first" or (claim.stage == "unseen" and not recent)):
@@ -177,20 +178,29 @@ async def claim(
     return claims
 
 
-async def settle(conn: AsyncConnection, corpid: str, plans: Mapping[Claim, Next | None], reader: str) -> None:
+async def settle(
+    conn: AsyncConnection,
+    corpid: str,
+    plans: Mapping[Claim, Next | None],
+    reader: str,
+    wished: Iterable[Object] = (),
+) -> None:
     """Write what comes next for claimed rows; one that was asked for again meanwhile only loses its lease.
 
-    A row whose lease ran out and that another reader has now is left to that reader.
+    A row whose lease ran out and that another reader has now is left to that reader. Rows of ``wished`` are locked
+    along with them, for who writes wishes behind this.
     """
     if not plans:
         return
     t = pending_read.c
     # In key order, as apply takes them: deletes and updates one after the other would not be.
-    rows = select(t.kind, t.object_id, t.version).where(_are(corpid, [c.key for c in plans]), t.leased_by == reader)
+    keys = {claim.key for claim in plans}
+    rows = select(t.kind, t.object_id, t.version, t.leased_by).where(_are(corpid, [*keys.union(wished)]))
     rows = rows.order_by(t.kind, t.object_id)
     if conn.dialect.name != "sqlite":
         rows = rows.with_for_update()
-    mine = {(row.kind, row.object_id): row.version for row in await conn.execute(rows)}
+    found = {(row.kind, row.object_id): row for row in await conn.execute(rows)}
+    mine = {key: row.version for key, row in found.items() if key in keys and row.leased_by == reader}
     unchanged = {claim.key: after for claim, after in plans.items() if mine.get(claim.key) == claim.version}
     done = [key for key, after in unchanged.items() if after is None]
     if done:

@@ -20,9 +20,9 @@ from core.health import Component
 from core.logs import get_logger
 from core.metrics import Metrics
 from core.runtime import stopped_within
-from sync.effects import Object
+from sync.effects import Effect, Object
 from sync.objects.base import Answer, Kind
-from sync.pending import Claim, Next, claim, next_due, plan, postpone, release, settle
+from sync.pending import Claim, Next, claim, next_due, plan, postpone, release, settle, want
 from wecom.client import WeComClient
 from wecom.errors import ApiError, CorpPaused, NotVisible, RateLimited, RequestRefused, Retry
 
@@ -37,8 +37,9 @@ LANES = 2
 # waiting in front of the sidebar for one.
 LOOK_AGAIN = 1.0
 STOP_AFTER = 1.0
-# What only a change of the program can help is not asked for in a hurry.
+# What only a change of the program can help is not asked for in a hurry, and what only a permission can, less still.
 HOPELESS = 600.0
+RARELY = 86400.0
 # No permission for one API, which says nothing about the others (document 90313).
 NOT_ALLOWED = frozenset({48002, 48009})
 
@@ -85,6 +86,8 @@ class CorpRefresher:
         self._crowded = asyncio.Event()
         self._held_until = 0.0
         self._at_once = AT_ONCE
+        # Kinds whose API the app may not use, to its path and code: the corp goes on without.
+        self._not_allowed: dict[str, str] = {}
         # What rounds have claimed and, if they were interrupted, still have to give back.
         self._open: dict[int, list[Object]] = {}
 
@@ -94,7 +97,7 @@ class CorpRefresher:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Read what is due until told to stop. Nothing that happens to this corp is raised."""
-        self._health.ok()
+        self._ok()
         async with asyncio.TaskGroup() as lanes:
             for lane in range(LANES):
                 lanes.create_task(self._work(lane, stopping), name=f"refresh:{self._corpid}:{lane}")
@@ -144,7 +147,7 @@ class CorpRefresher:
         else:
             self._crowded.clear()
         if self._health.state in {"waiting", "failed"}:
-            self._health.ok()
+            self._ok()
         self._open[lane] = [row.key for row in claims]
         if not claims:
             return LOOK_AGAIN if due is None else min(LOOK_AGAIN, max(0.05, (due - now).total_seconds()))
@@ -196,7 +199,9 @@ class CorpRefresher:
         try:
             found = await kind.read(self._client, self._corpid, self._secret_name, row.object_id)
             result.answers[row] = Answer(row.object_id, fetched_at, found, row.cause)
+            self._not_allowed.pop(row.kind, None)
         except NotVisible:
+            self._not_allowed.pop(row.kind, None)
             result.answers[row] = Answer(row.object_id, fetched_at, None, row.cause)
             outcome = "not_visible"
         except RateLimited as error:
@@ -208,8 +213,11 @@ class CorpRefresher:
         except CorpPaused as error:
             if error.errcode in NOT_ALLOWED and kind.name != CUSTOMER:
                 # An app may read customers and not the address book, or groups.
-                _log.warning("read.not_allowed", corpid=self._corpid, kind=row.kind, errcode=error.errcode)
-                result.postponed[row] = (_words(error), HOPELESS)
+                words = _words(error)
+                if words not in self._not_allowed.values():
+                    _log.warning("read.not_allowed", corpid=self._corpid, kind=row.kind, errcode=error.errcode)
+                self._not_allowed[row.kind] = words
+                result.postponed[row] = (words, RARELY)
                 outcome = "not_allowed"
             else:
                 result.paused = error
@@ -272,14 +280,19 @@ class CorpRefresher:
         async with self._database.write() as conn:
             now = await self._database.clock(conn)
             plans: dict[Claim, Next | None] = {}
+            others: list[Effect] = []
             if result.answers:
                 kind = self._kinds[next(iter(result.answers)).kind]
                 answers = list(result.answers.values())
                 written = await kind.write(conn, self._database.dialect, self._corpid, answers, now)
                 plans = {row: plan(row, written[row.object_id], now) for row in result.answers}
+                wishes = [(row, tuple(written[row.object_id].wishes)) for row in result.answers]
+                others = [Effect(True, wishes=named, cause=row.cause) for row, named in wishes if named]
             for row, (reason, wait) in result.postponed.items():
                 plans[row] = postpone(row, now, reason, wait)
-            await settle(conn, self._corpid, plans, self._reader)
+            named = {this for other in others for this in other.wishes}
+            await settle(conn, self._corpid, plans, self._reader, named)
+            await want(conn, self._database.dialect, self._corpid, others, now)
             await release(conn, self._corpid, [row.key for row in claims if row not in plans], self._reader)
 
     async def _hold(self, result: Round, stopping: asyncio.Event) -> None:
@@ -296,9 +309,18 @@ class CorpRefresher:
             _log.warning("corp.blocked", corpid=self._corpid, seconds=result.blocked.retry_after)
             await self._wait(stopping, max(0.5, result.blocked.retry_after))
         elif result.answers:
-            self._health.ok()
+            self._ok()
         elif result.postponed:
-            self._health.degraded(f"no answer: {next(iter(result.postponed.values()))[0]}")
+            unanswered = [reason for reason, _ in result.postponed.values() if reason not in self._not_allowed.values()]
+            if unanswered:
+                self._health.degraded(f"no answer: {unanswered[0]}")
+            else:
+                self._ok()
+
+    def _ok(self) -> None:
+        """It works, and what the app may not read is said: no fault, but not to be overlooked."""
+        missing = ", ".join(sorted(set(self._not_allowed.values())))
+        self._health.ok(f"not allowed to read: {missing}" if missing else "")
 
     async def _wait(self, stopping: asyncio.Event, seconds: float) -> None:
         self._held_until = max(self._held_until, self._clock() + seconds)

@@ -52,7 +52,8 @@ class Compared:
     """One table and where the truth has it. ``absent`` columns are empty in a row of what is there.
 
     Of what is no more at least one of them has a moment. ``present`` columns are never empty. ``parent`` is the table
-    that the rows hang on: those of what is no more stay as they were read last, whenever that was.
+    that the rows hang on: those of what is no more stay as they were read last, whenever that was. ``only`` is a
+    condition in SQL on the rows that count.
     """
 
     table: str
@@ -62,6 +63,7 @@ class Compared:
     absent: tuple[str, ...] = ()
     present: tuple[str, ...] = ()
     parent: Compared | None = None
+    only: str = "1 = 1"
 
 
 _CUSTOMER = Compared("customer", "customers", ("corpid", "userid"), CUSTOMER_COLUMNS, ("gone_at",))
@@ -85,7 +87,11 @@ _OBJECTS = (
         *("employee_department", "employee_departments", ("corpid", "userid", "department_id"), PLACE_COLUMNS),
         parent=_EMPLOYEE,
     ),
-    Compared("employee_alias", "employee_aliases", ("corpid", "userid"), ("new_userid",), present=("merged_at",)),
+    Compared(
+        *("employee_alias", "employee_aliases", ("corpid", "userid"), ("new_userid",)),
+        present=("merged_at",),
+        only="given_at IS NULL",
+    ),
     Compared("department", "departments", ("corpid", "department_id"), DEPARTMENT_COLUMNS, ("deleted_at", "gone_at")),
     _EMPLOYEE_TAG,
     Compared(
@@ -240,7 +246,7 @@ def _hold_endings(report: Report, one: Compared, found: Rows, truth: Truth) -> N
 async def _rows(conn: AsyncConnection, one: Compared, *more: str) -> Rows:
     columns = (*one.columns, *one.absent, *one.present, *more)
     # The names are this module's own constants.
-    statement = text(f"SELECT {', '.join((*one.key, *columns))} FROM {one.table}")  # noqa: S608
+    statement = text(f"SELECT {', '.join((*one.key, *columns))} FROM {one.table} WHERE {one.only}")  # noqa: S608
     found = (await conn.execute(statement)).mappings().all()
     return {
         tuple(row[column] for column in one.key): {column: _plain(column, row[column]) for column in columns}

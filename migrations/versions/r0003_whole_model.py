@@ -116,6 +116,12 @@ def _events() -> None:
         ("happened_at", _at(), "CreateTime of that event"),
     ):
         op.add_column("pending_read", sa.Column(name, kind, comment=comment))
+    _comment_of_kind("Kind of the object that changed: customer, member, party, member_tag, chat, tag, tag_group")
+
+
+def _comment_of_kind(comment: str) -> None:
+    if op.get_context().dialect.supports_comments:
+        op.alter_column("contact_event", "kind", existing_type=sa.String(16), comment=comment)
 
 
 def _first_versions(name: str, columns: tuple[str, ...]) -> None:
@@ -193,12 +199,10 @@ def _directory() -> None:
             "new_userid", _id(), nullable=False, comment="The id that the same person has had since, in lower case"
         ),
         sa.Column("happened_at", _at(), nullable=False, comment="CreateTime of the event that told it"),
+        sa.Column("given_at", _at(), comment="Since when somebody else has had the old id; NULL: nobody has"),
         sa.Column("merged_at", _at(), comment="When all rows of the old id had been moved to the new one"),
-        key=(
-            "corpid",
-            "userid",
-        ),
-        comment="Ids that an employee had before; events and answers that still name them count for the new id",
+        key=("corpid", "userid", "happened_at"),
+        comment="Ids that an employee had before; what was said until somebody else got one counts for the new id",
     )
     op.create_index(op.f("ix_employee_alias_corpid_new_userid"), "employee_alias", ["corpid", "new_userid"])
     _table(
@@ -755,3 +759,4 @@ def downgrade() -> None:
             batch.drop_column(name)
     with op.batch_alter_table("contact_event") as batch:
         batch.drop_column("detail")
+    _comment_of_kind("Kind of the object that changed: customer, member, party, chat, tag")

@@ -1,38 +1,35 @@
-"""Ids that an employee had before, and the one that the same person has now.
+"""Rows that stand under an id that an employee had before: moved to the new one, a part in each transaction.
 
-Events and answers that still name an old id are counted for the new one at once (``resolve``). The rows that stand
-under the old id are moved behind that, a part in each transaction. The ledger and the closed versions of history keep
-the id that counted then.
+The ledger and the closed versions of history keep the id that counted then. Where an id has been given to somebody else
+meanwhile, only what was there before is moved, and once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import and_, delete, exists, func, select, update
+from sqlalchemy import Row, and_, delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.tables import employee_alias, pending_read
 from core.db.wishes import Wish, write_wishes
-from sync.effects import ALIAS, MEMBER
+from sync.effects import ALIAS, DEPARTURE, MEMBER
 from sync.objects.base import Answer, Cause, Written
 from sync.objects.moved_chats import move_chats
 from sync.objects.moved_members import end_sessions, move_departments, move_member, move_tags
 from sync.objects.moved_relations import move_relations
 from sync.objects.moves import Move
+from sync.objects.names import read_links, read_renamed_to, valid_link, write_given
 from wecom.client import WeComClient
-
-# Ids per statement: every database has a limit of parameters.
-_AT_ONCE = 500
 
 ROWS = 500
 """So many are moved in one transaction, about: a relation brings its tags along, and is not torn from them."""
 
 # The order in which every writer locks: customers, groups, employees, departments.
 _STEPS = (move_relations, move_chats, move_member, move_departments, move_tags)
-
-_Links = Mapping[str, tuple[str, datetime]]
 
 
 class Aliases:
@@ -60,34 +57,74 @@ class Aliases:
             if busy:
                 result.unfinished = True
             else:
-                busy, result.unfinished = await _move(conn, dialect, corpid, answer, now)
+                new, result.unfinished = await _move(conn, dialect, corpid, answer, now)
+                busy = new is not None
+                if new is not None and not result.unfinished:
+                    # Who left before the last of it was moved: that ends as well.
+                    result.wishes.append((DEPARTURE, new))
         return done
 
 
-async def _move(conn: AsyncConnection, dialect: str, corpid: str, answer: Answer, now: datetime) -> tuple[bool, bool]:
-    """Whether the id is an old one, and whether more of its rows are left."""
-    t = employee_alias.c
-    this = select(t.happened_at, t.merged_at).where(t.corpid == corpid, t.userid == answer.object_id)
-    # Locked: that the id is given to somebody else is not told meanwhile.
-    told = (await conn.execute(this if dialect == "sqlite" else this.with_for_update())).one_or_none()
-    new = (await resolve(conn, corpid, [answer.object_id])).get(answer.object_id)
-    if told is None or new is None:
-        return False, False
+async def _move(
+    conn: AsyncConnection, dialect: str, corpid: str, answer: Answer, now: datetime
+) -> tuple[str | None, bool]:
+    """To which id rows were moved, if this is an old one with rows to be moved, and whether more of that is left."""
+    told = [row for row in await _locked(conn, dialect, corpid, answer.object_id) if not _is_over(row)]
+    if not told:
+        return None, False
+    this = told[0]
+    new, is_free = await _target(conn, corpid, this)
+    if not is_free:
+        return (await _move(conn, dialect, corpid, replace(answer, object_id=new), now))[0], True
     cause = answer.cause
-    if cause.source != "event" or cause.happened_at is None:
-        cause = Cause("event", None, told.happened_at)
-    move = Move(conn, dialect, corpid, answer.object_id, new, told.happened_at, cause, now)
+    if cause.source != "event" or cause.happened_at != this.happened_at:
+        cause = Cause("event", None, this.happened_at)
+    move = Move(conn, dialect, corpid, this.userid, new, this.happened_at, this.given_at, cause, now)
     left = ROWS
     for step in _STEPS:
         left -= await step(move, left)
         if left <= 0:
-            return True, True
+            return new, True
     await end_sessions(move)
-    await _move_wish(move)
-    if left < ROWS or told.merged_at is None:
-        here = and_(t.corpid == corpid, t.userid == answer.object_id)
+    if this.given_at is None:
+        await _move_wish(move)
+    if left < ROWS or this.merged_at is None:
+        t = employee_alias.c
+        here = and_(t.corpid == corpid, t.userid == this.userid, t.happened_at == this.happened_at)
         await conn.execute(update(employee_alias).where(here).values(merged_at=now))
-    return True, False
+    return new, len(told) > 1
+
+
+async def _locked(conn: AsyncConnection, dialect: str, corpid: str, userid: str) -> Sequence[Row[Any]]:
+    """The renamings of all who had this id, in order. Locked: that the id is given away is not told meanwhile."""
+    named = {userid, *(link.new for link in (await read_links(conn, corpid, [userid])).get(userid, ()))}
+    # Once more: two copies of sync that wrote renamings at once did not see one another's.
+    await write_given(conn, corpid, await read_renamed_to(conn, corpid, sorted(named)))
+    t = employee_alias.c
+    rows = select(employee_alias).where(t.corpid == corpid, t.userid == userid).order_by(t.happened_at)
+    return (await conn.execute(rows if dialect == "sqlite" else rows.with_for_update())).all()
+
+
+def _is_over(row: Row[Any]) -> bool:
+    """What stood under an id that was given away is moved once: what comes later may be the next owner's."""
+    return row.given_at is not None and row.merged_at is not None
+
+
+async def _target(conn: AsyncConnection, corpid: str, renaming: Row[Any]) -> tuple[str, bool]:
+    """Where the rows belong, and whether nothing is left there of somebody who had that id before.
+
+    Who was renamed again is followed as far as rows have been moved; from there they go on with the others.
+    """
+    here, since, seen = renaming.new_userid, renaming.happened_at, {renaming.userid}
+    while True:
+        seen.add(here)
+        links = (await read_links(conn, corpid, [here])).get(here, [])
+        if any(not link.merged and link.until is not None and link.until <= since for link in links):
+            return here, False
+        link = valid_link(links, since)
+        if link is None or not link.merged or link.new in seen:
+            return here, True
+        here, since = link.new, link.since
 
 
 async def _move_wish(move: Move) -> None:
@@ -113,56 +150,3 @@ async def _lock_wish(move: Move, kind: str, object_id: str) -> bool:
     if move.dialect != "sqlite":
         row = row.with_for_update()
     return (await move.conn.execute(row)).first() is not None
-
-
-async def resolve(conn: AsyncConnection, corpid: str, userids: Iterable[str]) -> dict[str, str]:
-    """Of these ids (in lower case) those that are old ones, to the id that the person has now.
-
-    Who was renamed several times is followed to the end, one query per level. A later renaming *to* an id ends what
-    an earlier one said of it: the id belongs to somebody again, so circles end where the latest event left the person.
-    """
-    asked = set(userids)
-    links: dict[str, tuple[str, datetime]] = {}
-    level = asked
-    while level:
-        found = await _links(conn, corpid, sorted(level))
-        links |= found
-        level = {new for new, _ in found.values()} - links.keys()
-    if not links:
-        return {}
-    given = await _given(conn, corpid, sorted(links))
-    valid = {old: link for old, link in links.items() if old not in given or given[old] <= link[1]}
-    return {userid: newest for userid in sorted(asked) if (newest := _newest(userid, valid)) != userid}
-
-
-def _newest(userid: str, links: _Links) -> str:
-    here, seen = userid, {userid}
-    while here in links and links[here][0] not in seen:
-        here = links[here][0]
-        seen.add(here)
-    return here
-
-
-async def _links(conn: AsyncConnection, corpid: str, userids: Sequence[str]) -> dict[str, tuple[str, datetime]]:
-    t = employee_alias.c
-    found: dict[str, tuple[str, datetime]] = {}
-    for begin in range(0, len(userids), _AT_ONCE):
-        rows = select(t.userid, t.new_userid, t.happened_at).where(
-            t.corpid == corpid, t.userid.in_(userids[begin : begin + _AT_ONCE])
-        )
-        found |= {row.userid: (row.new_userid, row.happened_at) for row in await conn.execute(rows)}
-    return found
-
-
-async def _given(conn: AsyncConnection, corpid: str, userids: Sequence[str]) -> dict[str, datetime]:
-    """When somebody was last renamed to each of these ids."""
-    t = employee_alias.c
-    found: dict[str, datetime] = {}
-    for begin in range(0, len(userids), _AT_ONCE):
-        rows = (
-            select(t.new_userid, func.max(t.happened_at).label("happened_at"))
-            .where(t.corpid == corpid, t.new_userid.in_(userids[begin : begin + _AT_ONCE]))
-            .group_by(t.new_userid)
-        )
-        found |= {row.new_userid: row.happened_at for row in await conn.execute(rows)}
-    return found

@@ -47,11 +47,15 @@ class Written:
     """
 
     changed: bool = False
+    unproven: bool = False
+    """It differs from what was never read before, from which an answer from before the event would differ as well."""
     fetched_at: datetime | None = None
     previous_fetch: datetime | None = None
     unseen: dict[str, datetime] = field(default_factory=dict)
     """What the events say and the answer does not, to since when."""
     unfinished: bool = False
+    wishes: list[tuple[str, str]] = field(default_factory=list)
+    """Kinds and ids of other objects to look at because of it."""
 
 
 class Kind(Protocol):

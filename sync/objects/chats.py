@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.tables import group_chat, group_chat_member
 from core.db.wishes import CHAT
-from sync.objects.aliases import resolve
 from sync.objects.base import Answer, Row, Written, newer
 from sync.objects.children import ChildChanges
-from sync.objects.rows import AT_ONCE, lock_rows, missed, save_rows, shown_or_not
+from sync.objects.names import resolve
+from sync.objects.rows import AT_ONCE, is_unknown, lock_rows, missed, save_rows, shown_or_not
 from wecom.client import WeComClient
 from wecom.group_chats import EMPLOYEE, GroupChat, read_group_chat
 
@@ -68,7 +68,7 @@ class Chats:
                 result.unseen[""] = since
         causes = {one.object_id: one.cause for one in answers}
         for chat_id in await save_rows(conn, group_chat, corpid, old, new, made, causes, now) | moved:
-            done[chat_id].changed = True
+            done[chat_id].changed, done[chat_id].unproven = True, is_unknown(old[chat_id])
         await changes.write(conn, corpid, now)
         return done
 

@@ -22,8 +22,8 @@ from core.db.tables import customer, customer_follow
 from core.db.wishes import CUSTOMER
 from sync.facts import Facts
 from sync.history import Version, differs, record
-from sync.objects.aliases import resolve
 from sync.objects.base import Answer, Cause, Row, Written, gone_since, newer
+from sync.objects.names import resolve
 from sync.objects.relations import (
     Relation,
     TagChanges,
@@ -37,6 +37,7 @@ from sync.objects.relations import (
     with_facts,
     write_follows,
 )
+from sync.objects.strangers import looks_at
 from wecom.client import WeComClient
 from wecom.customers import Customer, Follow, read_customer
 
@@ -95,7 +96,10 @@ async def write_facts(
 async def write_answers(
     conn: AsyncConnection, dialect: str, corpid: str, answers: Sequence[Answer], now: datetime
 ) -> dict[str, Written]:
-    """Write the answers that are newer than what stands; one per customer. Returns what each of them did."""
+    """Write the answers that are newer than what stands; one per customer. Returns what each of them did.
+
+    ``wishes`` has the employees whom nothing else may ever name, and those who had left before.
+    """
     answers = sorted(answers, key=lambda answer: answer.object_id)
     userids = [answer.object_id for answer in answers]
     customers, made = await hold(conn, dialect, corpid, userids, now)
@@ -117,6 +121,8 @@ async def write_answers(
     new_follows: list[tuple[Row, Row]] = []
     customer_versions: list[Version] = []
     follow_versions: list[Version] = []
+    named: dict[str, datetime] = {}
+    namers: list[tuple[Written, str]] = []
     done: dict[str, Written] = {}
     for answer in answers:
         old = customers[answer.object_id]
@@ -136,6 +142,9 @@ async def write_answers(
             row = with_answer(stands, listed.get(member), answer.fetched_at, _last_word(old))
             if row["unseen_since"] is not None:
                 result.unseen[member] = row["unseen_since"]
+            if member in listed or row["lost_at"] is None:
+                named[member] = answer.fetched_at
+                namers.append((result, member))
             if row != stands:
                 new_follows.append((row, stands))
                 result.changed |= row["unseen_since"] != stands["unseen_since"]
@@ -154,6 +163,10 @@ async def write_answers(
     await tags.write(conn, corpid, now)
     await record(conn, customer, corpid, customer_versions, now)
     await record(conn, customer_follow, corpid, follow_versions, now)
+    looks = await looks_at(conn, corpid, named)
+    for result, member in namers:
+        # Once, whatever number of relations they have.
+        result.wishes += looks.pop(member, ())
     return done
 
 

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.tables import department
 from sync.effects import PARTY
-from sync.objects.aliases import resolve
 from sync.objects.base import Answer, Row, Written, newer
-from sync.objects.rows import lock_rows, missed, save_rows, shown_or_not
+from sync.objects.names import resolve
+from sync.objects.rows import is_unknown, lock_rows, missed, save_rows, shown_or_not
 from wecom.client import WeComClient
 from wecom.directory import Department, read_department
 
@@ -43,6 +43,7 @@ class Departments:
             number = numbers[answer.object_id]
             row = old[number]
             result = done[answer.object_id] = Written(fetched_at=answer.fetched_at, previous_fetch=row["fetched_at"])
+            result.unproven = is_unknown(row)
             if newer(answer.fetched_at, row["fetched_at"]):
                 new[number] = _after(row, answer, newest)
                 since = missed(new[number], _ENDING, shown=answer.found is not None)

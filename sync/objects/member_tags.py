@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.db.bulk import put, remove
 from core.db.tables import employee_tag, employee_tag_member
 from sync.effects import MEMBER_TAG
-from sync.objects.aliases import resolve
 from sync.objects.base import Answer, Row, Written, gone_since, newer
+from sync.objects.names import resolve
 from sync.objects.rows import lock_rows
 from wecom.client import WeComClient
 from wecom.directory import MemberTag, read_member_tag
@@ -49,6 +49,8 @@ class MemberTags:
         for number in numbers:
             answer, row = by_number[number], old[number]
             result = done[answer.object_id] = Written(fetched_at=answer.fetched_at, previous_fetch=row["fetched_at"])
+            # No event tells that one is made.
+            result.unproven = row["fetched_at"] is None
             if not newer(answer.fetched_at, row["fetched_at"]):
                 continue
             new = _after(row, answer)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.tables import employee, employee_department
 from sync.effects import MEMBER
-from sync.objects.aliases import resolve
 from sync.objects.base import Answer, Cause, Row, Written, newer
 from sync.objects.children import ChildChanges
-from sync.objects.departures import end_relations
+from sync.objects.names import resolve
 from sync.objects.places import place_rows, read_places
-from sync.objects.rows import lock_rows, missed, save_rows, shown_or_not
+from sync.objects.rows import is_unknown, lock_rows, missed, save_rows, shown_or_not
 from wecom.client import WeComClient
 from wecom.directory import Member, read_member
 
@@ -48,8 +46,6 @@ class Members:
         told = [answer for answer in answers if answer.found is not None or answer.object_id not in newest]
         told.sort(key=lambda answer: answer.fetched_at)
         userids = sorted({newest.get(answer.object_id, answer.object_id) for answer in told})
-        # First: who locks customers and employees does it in this order.
-        busy = await self._end_relations(conn, dialect, corpid, told, newest, now)
         old, made = await lock_rows(conn, dialect, employee, corpid, userids, now)
         places = await read_places(conn, corpid, userids)
 
@@ -77,37 +73,11 @@ class Members:
         await work.write(conn, corpid, now)
         for userid, answer in news.items():
             result = done[answer.object_id]
-            result.changed = userid in changed
+            result.changed, result.unproven = userid in changed, is_unknown(old[userid])
             since = missed(new[userid], _ENDING, shown=answer.found is not None)
             if since is not None:
                 result.unseen[""] = since
-        for object_id in busy:
-            done[object_id].unfinished = True
         return done
-
-    async def _end_relations(
-        self,
-        conn: AsyncConnection,
-        dialect: str,
-        corpid: str,
-        told: Sequence[Answer],
-        newest: Mapping[str, str],
-        now: datetime,
-    ) -> list[str]:
-        """End what those had who have left, of one of them at a time; returns the object ids with more of it left."""
-        named = {newest.get(answer.object_id, answer.object_id): answer for answer in told}
-        t = employee.c
-        left = select(t.userid, t.left_at).where(
-            t.corpid == corpid, t.userid.in_(sorted(named)), t.left_at.is_not(None)
-        )
-        rows = (await conn.execute(left.order_by(t.userid))).all()
-        for number, row in enumerate(rows):
-            answer = named[row.userid]
-            more, ended = await end_relations(conn, dialect, corpid, row.userid, row.left_at, answer.cause, now)
-            if ended:
-                others = [named[other.userid].object_id for other in rows[number + 1 :]]
-                return [answer.object_id, *others] if more else others
-        return []
 
 
 def _after(old: Row, answer: Answer, newest: Mapping[str, str], *, renamed: bool) -> Row:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select
 
 from core.db.tables import group_chat, group_chat_member
 from sync.objects.children import ChildChanges
@@ -17,11 +17,13 @@ async def move_chats(move: Move, most: int) -> int:
     """Change so many groups at most. Returns how many; ``most`` if more may be left."""
     t = group_chat.c
     led = select(t.chat_id, t.owner, t.admins).where(
-        t.corpid == move.corpid, or_(t.owner == move.old, move.named(t.admins))
+        t.corpid == move.corpid, or_(t.owner == move.old, move.named(t.admins)), move.before(t.fetched_at)
     )
     ids, more = await move.keys(led.order_by(t.chat_id), most)
     m = group_chat_member.c
-    joined = select(m.chat_id, m.userid).where(m.corpid == move.corpid, m.userid == move.old, m.type == EMPLOYEE)
+    both = group_chat_member.join(group_chat, and_(t.corpid == m.corpid, t.chat_id == m.chat_id))
+    joined = select(m.chat_id, m.userid).select_from(both)
+    joined = joined.where(m.corpid == move.corpid, m.userid == move.old, m.type == EMPLOYEE, move.before(t.fetched_at))
     joined_ids, more_joined = await move.keys(joined.order_by(m.chat_id), most)
     ids = sorted({*ids, *joined_ids})[:most]
     if not ids:

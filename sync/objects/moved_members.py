@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import and_, or_, select, update
 
 from core.db.bulk import put, remove
 from core.db.tables import department, employee, employee_department, employee_tag, employee_tag_member, session
@@ -23,9 +23,9 @@ async def move_member(move: Move, most: int) -> int:
     Returns how many rows were changed; ``most`` if more may be left.
     """
     t = employee.c
-    named = select(t.userid, t.userid, t.direct_leaders).where(
-        t.corpid == move.corpid, or_(t.userid == move.old, move.named(t.direct_leaders))
-    )
+    mine = and_(t.userid == move.old, move.before(t.fetched_at, t.last_create_at, t.last_delete_at))
+    led = and_(t.userid != move.old, move.named(t.direct_leaders), move.before(t.fetched_at))
+    named = select(t.userid, t.userid, t.direct_leaders).where(t.corpid == move.corpid, or_(mine, led))
     ids, more = await move.keys(named.order_by(t.userid), most)
     if not ids:
         return 0
@@ -85,7 +85,9 @@ async def _remove_old(move: Move, old: Row, new: Row) -> None:
 async def move_departments(move: Move, most: int) -> int:
     """Name the new id among those who lead departments. Returns how many; ``most`` if more may be left."""
     t = department.c
-    led = select(t.department_id, t.leaders).where(t.corpid == move.corpid, move.named(t.leaders))
+    led = select(t.department_id, t.leaders).where(
+        t.corpid == move.corpid, move.named(t.leaders), move.before(t.fetched_at)
+    )
     ids, more = await move.keys(led.order_by(t.department_id), most)
     if not ids:
         return 0
@@ -98,10 +100,11 @@ async def move_departments(move: Move, most: int) -> int:
 
 async def move_tags(move: Move, most: int) -> int:
     """Give the employee's tags to the new id. Returns how many; ``most`` if more may be left."""
-    t = employee_tag_member.c
-    tagged = select(t.tagid, t.member_id).where(
-        t.corpid == move.corpid, t.member_type == "user", t.member_id == move.old
-    )
+    t, of = employee_tag_member.c, employee_tag.c
+    both = employee_tag_member.join(employee_tag, and_(of.corpid == t.corpid, of.tagid == t.tagid))
+    tagged = select(t.tagid, t.member_id).select_from(both)
+    tagged = tagged.where(t.corpid == move.corpid, t.member_type == "user", t.member_id == move.old)
+    tagged = tagged.where(move.before(of.fetched_at))
     ids, more = await move.keys(tagged.order_by(t.tagid), most)
     if not ids:
         return 0
@@ -116,4 +119,4 @@ async def end_sessions(move: Move) -> None:
     """End the logins under the old id, which show what it had; the next one is under the new id."""
     t = session.c
     mine = update(session).where(t.corpid == move.corpid, t.userid == move.old, t.ended_at.is_(None))
-    await move.conn.execute(mine.values(ended_at=move.now))
+    await move.conn.execute(mine.where(move.before(t.created_at)).values(ended_at=move.now))

@@ -8,15 +8,18 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, Text, cast
+from sqlalchemy import ColumnElement, Select, Text, and_, cast, or_, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sync.objects.base import Cause
+from sync.objects.base import Cause, Row
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """From the ``old`` id to the ``new`` one, as an event of ``told_at`` said; both in lower case."""
+    """From the ``old`` id to the ``new`` one, as an event of ``told_at`` said; both in lower case.
+
+    ``given_at`` is since when the old id has been somebody else's.
+    """
 
     conn: AsyncConnection
     dialect: str
@@ -24,12 +27,23 @@ class Move:
     old: str
     new: str
     told_at: datetime
+    given_at: datetime | None
     cause: Cause
     now: datetime
 
     def named(self, column: ColumnElement[Any]) -> ColumnElement[bool]:
         """That a column of JSON lists seems to have the old id in it; collations may see more than there is."""
         return cast(column, Text).contains(msgspec.json.encode(self.old).decode(), autoescape=True)
+
+    def before(self, *moments: ColumnElement[Any]) -> ColumnElement[bool]:
+        """That all these moments of a row, if it has them, are those of who had the old id before it was given away."""
+        if self.given_at is None:
+            return true()
+        return and_(*(or_(moment.is_(None), moment < self.given_at) for moment in moments))
+
+    def is_before(self, row: Row, *names: str) -> bool:
+        """The same of a row that is locked by now."""
+        return self.given_at is None or all(row[name] is None or row[name] < self.given_at for name in names)
 
     def renamed(self, ids: Iterable[str] | None) -> list[str] | None:
         """Such a list with the new id in place of the old one, each id once."""

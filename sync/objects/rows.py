@@ -71,6 +71,11 @@ def missed(row: Row, ending: str, *, shown: bool) -> datetime | None:
     return since if not shown and row["last_create_at"] is not None else None
 
 
+def is_unknown(row: Row) -> bool:
+    """Whether the object was neither read before nor told to have been made (``Written.unproven``)."""
+    return row["fetched_at"] is None and row["last_create_at"] is None
+
+
 async def save_rows(
     conn: AsyncConnection,
     table: Table,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import Table, delete, insert, update
+from sqlalchemy import Table, insert, update
 
 from core.db.engine import Database
 from core.db.tables import (
@@ -28,16 +29,19 @@ from core.db.tables import (
     session,
 )
 from core.db.wishes import Wish, write_wishes
-from sync.effects import MEMBER
+from sync.effects import MEMBER, Alias, Effect
 from sync.facts import Existence, Facts
-from sync.objects import aliases
-from sync.objects.aliases import Aliases, resolve
+from sync.objects import aliases, moved_relations
+from sync.objects.aliases import Aliases
 from sync.objects.base import Answer, Cause, Written
 from sync.objects.customers import write_answers, write_facts
 from sync.objects.departments import Departments
 from sync.objects.existence import write_existence
 from sync.objects.member_tags import MemberTags
 from sync.objects.members import Members
+from sync.objects.moves import Move
+from sync.objects.names import resolve, resolve_said, write_aliases
+from sync.told import write_effects
 from tests.support.crm import a_customer, a_follow, corp_tag, crm_database_at, day, rows
 from wecom.directory import Department, Member, MemberTag, Place
 
@@ -54,12 +58,20 @@ class Store:
 
     async def told(self, *renamed: tuple[str, str], at: datetime | None = None) -> None:
         """Events told these changes of ids."""
-        told = [
-            {"corpid": "ww1", "userid": old, "new_userid": new, "happened_at": at or day(12, index)}
-            for index, (old, new) in enumerate(renamed)
-        ]
+        told = [Alias(old, new, at or day(12, index)) for index, (old, new) in enumerate(renamed)]
         async with self.database.write() as conn:
-            await conn.execute(insert(employee_alias), told)
+            await write_aliases(conn, "ww1", told, [], await self.database.clock(conn))
+
+    async def given(self, userid: str, at: datetime) -> None:
+        """Somebody new got this id."""
+        async with self.database.write() as conn:
+            await write_aliases(conn, "ww1", [], [(userid, at)], await self.database.clock(conn))
+
+    async def hear(self, *effects: Effect) -> None:
+        """One batch of events."""
+        async with self.database.write() as conn:
+            now = await self.database.clock(conn)
+            await write_effects(conn, self.database.dialect, "ww1", effects, now)
 
     async def resolved(self, *userids: str) -> dict[str, str]:
         async with self.database.read() as conn:
@@ -406,13 +418,192 @@ async def test_moving_again_moves_what_came_late_and_nothing_else(store: Store) 
     assert await store.rows(customer_follow, "userid", "follow_userid") == [("wmA", "new"), ("wmB", "new")]
 
 
-async def test_an_id_that_is_somebody_elses_now_keeps_its_rows(store: Store) -> None:
-    await store.facts({("wmA", "old"): Facts(add_at=day(10))})
-    await store.told(("old", "new"), ("third", "old"))
-    assert not (await store.move())["old"].unfinished
+async def test_what_is_left_of_an_id_that_was_given_away_is_moved_and_the_next_owners_stays(store: Store) -> None:
+    """Renamed at 12; at 13 somebody else got the id, before anything had been moved."""
+    await store.facts({("wmA", "old"): Facts(add_at=day(10)), ("wmB", "old"): Facts(day(10), day(11), "customer")})
+    await store.facts({("wmC", "old"): Facts(add_at=day(14)), ("wmD", "old"): Facts(loss_at=day(14), loss_by="left")})
+    await store.customer(day(11), a_follow("old", tags=(corp_tag("t1"),)))
+    await store.customer(day(14), a_follow("old", tags=(corp_tag("t1"),)), userid="wmE")
+    for number, read_at in ((1, day(11)), (2, day(14))):
+        line = {"chat_id": f"wr{number}", "owner": "old", "admins": ["old"], "fetched_at": read_at}
+        await store.insert(group_chat, line | {"first_seen_at": day(1)})
+        await store.insert(group_chat_member, {"chat_id": f"wr{number}", "type": 1, "userid": "old"})
+        await store.read(Departments(), str(number), Department(number, "R&D", None, 1, 5, ("old",)), read_at)
+        await store.read(MemberTags(), str(number), MemberTag(number, "Pong", ("old",), ()), read_at)
+        await store.read(Members(), f"led{number}", a_member(f"led{number}", leaders=("old",)), read_at)
+        line = {"digest": str(number), "public_id": str(number), "agentid": 1, "userid": "old"}
+        await store.insert(session, line | {"created_at": read_at, "expires_at": day(23)})
+    await store.read(Members(), "old", a_member("old", places=(1,)), day(11))
     async with store.database.write() as conn:
-        await conn.execute(delete(employee_alias))
-    assert not (await store.move())["old"].unfinished
+        await write_wishes(conn, store.database.dialect, "ww1", [Wish("old")], day(14), MEMBER)
+    await store.told(("old", "new"))
+    await store.given("old", day(13))
+    assert await store.move_all() == 1
+    assert await store.rows(pending_read, "kind", "object_id") == [("member", "old")]
+    assert await store.rows(customer_follow, "userid", "follow_userid") == [
+        ("wmA", "new"),
+        ("wmB", "new"),
+        *((userid, "old") for userid in ("wmC", "wmD", "wmE")),
+    ]
+    assert await store.rows(customer_follow_tag, "userid", "follow_userid") == [("wmA", "new"), ("wmE", "old")]
+    assert await store.rows(group_chat, "owner", "admins") == [("new", ["new"]), ("old", ["old"])]
+    assert await store.rows(group_chat_member, "chat_id", "userid") == [("wr1", "new"), ("wr2", "old")]
+    assert await store.rows(department, "leaders") == [(["new"],), (["old"],)]
+    assert await store.rows(employee_tag_member, "tagid", "member_id") == [(1, "new"), (2, "old")]
+    assert await store.rows(employee, "userid", "direct_leaders") == [
+        *(("led1", ["new"]), ("led2", ["old"]), ("new", [])),
+    ]
+    assert await store.rows(employee_department, "userid") == [("new",)]
+    ended = dict(await store.rows(session, "digest", "ended_at"))
+    assert (ended["1"] is None, ended["2"] is None) == (False, True)
+    ((given_at, merged_at),) = await store.rows(employee_alias, "given_at", "merged_at")
+    assert given_at == day(13)
+    assert merged_at is not None
+
+
+async def test_an_employee_who_is_the_next_owner_stays(store: Store) -> None:
+    await store.read(Members(), "old", a_member("old"), day(11))
+    await store.exists("old", created_at=day(13))
+    await store.told(("old", "new"))
+    await store.move_all()
+    assert await store.rows(employee_alias, "userid", "given_at") == [("old", day(13))]
+    assert await store.rows(employee, "userid") == [("old",)]
+
+
+async def test_what_was_said_of_an_id_counts_for_who_had_it_then(store: Store) -> None:
+    await store.told(("a", "b"), at=day(10))
+    await store.told(("b", "c"), at=day(11))
+    await store.given("b", day(12))
+    # What is nearest to the renaming counts.
+    await store.given("a", day(15))
+    await store.given("a", day(14))
+    await store.told(("a", "d"), at=day(16))
+    await store.told(("a", "b"), at=day(10))
+    said = {("a", day(9)): "c", ("a", day(13)): "c", ("a", day(14)): "d", ("a", day(17)): "d"}
+    said |= {("b", day(9)): "c", ("b", day(11, 30)): "c"}
+    async with store.database.read() as conn:
+        asked = [*said, ("b", day(12)), ("c", day(9)), ("d", day(9))]
+        assert await resolve_said(conn, "ww1", asked) == said
+    assert await store.resolved("a", "b", "c", "d") == {"a": "d"}
+
+
+def added(customer_id: str, userid: str, at: datetime) -> Effect:
+    cause = Cause("event", None, at)
+    return Effect(True, customer_id, userid, Facts(add_at=at, cause=cause), cause=cause)
+
+
+def made(userid: str, at: datetime) -> Effect:
+    cause = Cause("event", None, at)
+    told = ((MEMBER, userid), Existence(created_at=at, cause=cause))
+    return Effect(True, wishes=((MEMBER, userid),), exists=told, cause=cause)
+
+
+async def test_late_events_count_for_who_had_the_id_then(store: Store) -> None:
+    renamed = Effect(True, wishes=((MEMBER, "new"),), alias=Alias("old", "new", day(12)), cause=EVENT)
+    await store.hear(made("old", day(14)), renamed)
+    await store.hear(added("wmA", "old", day(13)), added("wmB", "old", day(14)), made("old", day(8)))
+    assert await store.rows(customer_follow, "userid", "follow_userid") == [("wmA", "new"), ("wmB", "old")]
+    assert await store.rows(employee, "userid", "last_create_at") == [("new", day(8)), ("old", day(14))]
+
+
+async def test_events_of_two_owners_in_any_order(store: Store) -> None:
+    """But for the next owner's before their ``create_user``, which nothing tells from the first one's late ones."""
+    steps: list[list[Effect]] = [[], [], [], [], []]
+    orders = [order for order in permutations(range(5)) if order.index(2) < order.index(3)]
+    for number, order in enumerate(orders):
+        old, new = f"old{number:02}", f"new{number:02}"
+        renamed = Effect(True, alias=Alias(old, new, day(12)), cause=Cause("event", None, day(12)))
+        events = [added("wmA", old, day(10)), renamed, made(old, day(14)), added("wmB", old, day(15))]
+        events.append(added("wmC", old, day(11)))
+        for step, event in enumerate(order):
+            steps[step].append(events[event])
+    for number, step in enumerate(steps):
+        await store.hear(*step)
+        for order in range(number, len(orders), 7):
+            await store.move_all(f"old{order:02}")
+    for order in range(len(orders)):
+        await store.move_all(f"old{order:02}")
+    assert await store.rows(customer_follow, "userid", "follow_userid") == [
+        (customer_id, f"{owner}{number:02}")
+        for customer_id, owner in (("wmA", "new"), ("wmB", "old"), ("wmC", "new"))
+        for number in range(len(orders))
+    ]
+
+
+async def test_an_id_from_which_two_were_renamed(store: Store) -> None:
+    """That somebody got it in between is known from the second renaming only."""
+    await store.facts({("wmA", "old"): Facts(add_at=day(10)), ("wmB", "old"): Facts(add_at=day(14))})
+    await store.told(("old", "new"), at=day(12))
+    await store.told(("old", "other"), at=day(13))
+    assert await store.move_all() == 2
+    assert await store.rows(customer_follow, "userid", "follow_userid") == [("wmA", "new"), ("wmB", "other")]
+
+
+async def test_a_relation_that_becomes_the_next_owners_before_it_is_locked(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.facts({(userid, "old"): Facts(add_at=day(10)) for userid in ("wmA", "wmB")})
+    await store.told(("old", "new"))
+    await store.given("old", day(13))
+    found = moved_relations._customers
+
+    async def customers(move: Move, most: int) -> list[str]:
+        userids = await found(move, most)
+        facts = {("wmB", "old"): Facts(add_at=day(14))}
+        await write_facts(move.conn, move.dialect, move.corpid, facts, move.now)
+        return userids
+
+    monkeypatch.setattr(moved_relations, "_customers", customers)
+    await store.move_all()
+    assert await store.rows(customer_follow, "userid", "follow_userid") == [("wmA", "new"), ("wmB", "old")]
+
+
+@pytest.mark.parametrize("first", ["old", "third"])
+async def test_who_is_renamed_to_an_id_waits_for_what_the_one_before_had(store: Store, first: str) -> None:
+    both = ("old", "third")
+    await store.facts({("wmA", userid): Facts(add_at=day(10, number)) for number, userid in enumerate(both)})
+    await store.facts({("wmB", "third"): Facts(add_at=day(10)), ("wmC", "old"): Facts(add_at=day(10))})
+    await store.told(("old", "new"), ("third", "old"))
+    for userid in (first, *both, *both):
+        await store.move_all(userid)
+        found = await store.rows(customer_follow, "userid", "follow_userid", "last_add_at")
+        assert ("wmC", "new", day(10)) in found
+    assert found == [
+        *(("wmA", "new", day(10)), ("wmA", "old", day(10, 1))),
+        *(("wmB", "old", day(10)), ("wmC", "new", day(10))),
+    ]
+    # Whichever of the two was asked for, each version says what led to it.
+    versions = await store.versions(customer_follow, "userid", "follow_userid", "happened_at")
+    assert ("wmB", "old", day(12, 1), True) in versions
+    assert ("wmC", "new", day(12), True) in versions
+
+
+async def test_ids_that_changed_places_by_way_of_a_third(store: Store) -> None:
+    await store.facts({("wmA", userid): Facts(add_at=day(10, number)) for number, userid in enumerate(("a", "b"))})
+    await store.told(("a", "x"), ("b", "a"), ("x", "b"))
+    for userid in ("x", "b", "a", "x"):
+        await store.move_all(userid)
+    assert await store.rows(customer_follow, "follow_userid", "last_add_at") == [("a", day(10, 1)), ("b", day(10))]
+    assert await store.resolved("a", "b", "x") == {"x": "b"}
+
+
+async def test_two_copies_told_of_renamings_at_once(store: Store) -> None:
+    """Neither saw what the other one wrote."""
+    await store.facts({("wmA", "third"): Facts(add_at=day(10)), ("wmB", "old"): Facts(add_at=day(10))})
+    for number, (old, new) in enumerate((("old", "new"), ("third", "old"))):
+        await store.insert(employee_alias, {"userid": old, "new_userid": new, "happened_at": day(12, number)})
+    for userid in ("third", "old"):
+        await store.move_all(userid)
+    assert await store.rows(customer_follow, "userid", "follow_userid") == [("wmA", "old"), ("wmB", "new")]
+
+
+async def test_a_renaming_told_after_the_next_owners_moves_nothing_of_theirs(store: Store) -> None:
+    await store.facts({("wmA", "third"): Facts(add_at=day(10))})
+    await store.told(("third", "old"), at=day(13))
+    await store.move_all("third")
+    await store.told(("old", "new"), at=day(12))
+    assert await store.resolved("old", "third") == {"third": "old"}
+    await store.move_all()
     assert await store.rows(customer_follow, "follow_userid") == [("old",)]
 
 

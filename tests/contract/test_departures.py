@@ -9,17 +9,20 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import insert
 
 from core.db.engine import Database
-from core.db.tables import HISTORY, customer_follow, employee
-from sync.effects import MEMBER
+from core.db.tables import HISTORY, customer_follow, employee, employee_alias, pending_read
+from core.envelope import interpret
+from sync.effects import DEPARTURE, MEMBER, effect_of
 from sync.facts import Existence, Facts
 from sync.objects import departures as departures_module
 from sync.objects.base import Answer, Cause
 from sync.objects.customers import write_answers, write_facts
+from sync.objects.departures import Departures
 from sync.objects.existence import write_existence
-from sync.objects.members import Members
-from tests.support.crm import a_customer, a_follow, crm_database_at, day, rows
+from sync.told import write_effects
+from tests.support.crm import a_customer, a_follow, contact_change, crm_database_at, day, rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -33,20 +36,22 @@ class Desk:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    async def had(self, *customers: str, since: datetime = TEN, listed: bool = True) -> None:
+    async def had(self, *customers: str, since: datetime = TEN, listed: bool = True, member: str = "zhangsan") -> None:
         """The employee has added these, and the API shows it if they are ``listed``."""
         async with self.database.write() as conn:
             now = await self.database.clock(conn)
-            facts = {(userid, "zhangsan"): Facts(add_at=since) for userid in customers}
+            facts = {(userid, member): Facts(add_at=since) for userid in customers}
             await write_facts(conn, self.database.dialect, "ww1", facts, now)
         if listed:
-            await self.listed(*customers, since=since)
+            await self.listed(*customers, since=since, member=member)
 
-    async def listed(self, *customers: str, since: datetime, seen: datetime | None = None) -> None:
+    async def listed(
+        self, *customers: str, since: datetime, seen: datetime | None = None, member: str = "zhangsan"
+    ) -> None:
         """The API shows, when it was ``seen``, that the employee has these."""
         async with self.database.write() as conn:
             now = await self.database.clock(conn)
-            follow = a_follow("zhangsan", createtime=int(since.timestamp()))
+            follow = a_follow(member, createtime=int(since.timestamp()))
             # Soon after: a listing of today would say that the employee came back since.
             began = seen or since + timedelta(minutes=5)
             answers = [Answer(userid, began, a_customer(follow, userid=userid)) for userid in customers]
@@ -58,20 +63,43 @@ class Desk:
             facts = {(customer, "zhangsan"): Facts(loss_at=at, loss_by=by)}
             await write_facts(conn, self.database.dialect, "ww1", facts, now)
 
-    async def leaves(self) -> None:
+    async def leaves(self, member: str = "zhangsan") -> None:
         """The event is applied."""
-        async with self.database.write() as conn:
-            now = await self.database.clock(conn)
-            told = {(MEMBER, "zhangsan"): Existence(deleted_at=LEFT, cause=CAUSE)}
-            await write_existence(conn, self.database.dialect, "ww1", told, now)
+        await self._exists(member, Existence(deleted_at=LEFT, cause=CAUSE))
 
-    async def look(self) -> bool:
-        """The employee is read, and nobody is shown; returns whether there is more to do."""
+    async def was(self, old: str) -> None:
+        """The employee had this id before."""
+        alias = {"corpid": "ww1", "userid": old, "new_userid": "zhangsan", "happened_at": TEN}
+        async with self.database.write() as conn:
+            await conn.execute(insert(employee_alias), [alias])
+
+    async def comes(self, at: datetime) -> None:
+        """A create event is applied."""
+        await self._exists("zhangsan", Existence(created_at=at))
+
+    async def _exists(self, member: str, told: Existence) -> None:
         async with self.database.write() as conn:
             now = await self.database.clock(conn)
-            answer = Answer("zhangsan", now, None, CAUSE)
-            done = await Members().write(conn, self.database.dialect, "ww1", [answer], now)
-        return done["zhangsan"].unfinished
+            await write_existence(conn, self.database.dialect, "ww1", {(MEMBER, member): told}, now)
+
+    async def tell(self, document: bytes) -> None:
+        """Apply this event."""
+        effect = effect_of(interpret("ww1", "contacts", int(day(23).timestamp() * 1000) + 86_400_000, document))
+        async with self.database.write() as conn:
+            now = await self.database.clock(conn)
+            await write_effects(conn, self.database.dialect, "ww1", [effect], now)
+
+    async def wished(self) -> list[tuple[str, str]]:
+        """What is to be looked at."""
+        return [(row["kind"], row["object_id"]) for row in await rows(self.database, pending_read)]
+
+    async def look(self, *userids: str, cause: Cause = CAUSE) -> bool:
+        """The departure is carried out, as far as one transaction goes; returns whether there is more to do."""
+        async with self.database.write() as conn:
+            now = await self.database.clock(conn)
+            answers = [Answer(userid, now, userid, cause) for userid in userids or ("zhangsan",)]
+            done = await Departures().write(conn, self.database.dialect, "ww1", answers, now)
+        return any(written.unfinished for written in done.values())
 
     async def ended(self) -> dict[str, Any]:
         found = await rows(self.database, customer_follow, "userid", "lost_at", "lost_by")
@@ -105,7 +133,7 @@ async def test_what_stood_ends_and_what_had_ended_stays_as_it_was(desk: Desk) ->
 
 
 async def test_in_any_order(desk: Desk) -> None:
-    """A late add ends as well, because sync looks at who left whenever an event names them."""
+    """A late add ends as well, because the departure is carried out again whenever something names who left."""
     names = []
     for number, order in enumerate(permutations(("had", "leaves", "look"))):
         name = f"wm{number}"
@@ -155,6 +183,73 @@ async def test_who_came_back_has_what_was_added_since(desk: Desk) -> None:
     await desk.had("wmA", since=LEFT + timedelta(seconds=1))
     await desk.look()
     assert await desk.ended() == {"wmA": (None, None)}
+
+
+async def test_who_came_back_before_it_was_carried_out_loses_nothing(desk: Desk) -> None:
+    await desk.had("wmA")
+    await desk.leaves()
+    await desk.comes(LEFT + timedelta(seconds=1))
+    assert await desk.look() is False
+    assert await desk.ended() == {"wmA": (None, None)}
+
+
+async def test_once_more_changes_nothing(desk: Desk) -> None:
+    await desk.had("wmA")
+    await desk.leaves()
+    await desk.look()
+    tables = (customer_follow, HISTORY["customer_follow"])
+    before = [await rows(desk.database, table) for table in tables]
+    await desk.look()
+    assert [await rows(desk.database, table) for table in tables] == before
+
+
+async def test_the_departure_is_the_cause_whatever_it_was_wished_for(desk: Desk) -> None:
+    await desk.had("wmA")
+    await desk.leaves()
+    await desk.look(cause=Cause("view"))
+    (version,) = [row for row in await rows(desk.database, HISTORY["customer_follow"]) if row["valid_to"] is None]
+    assert (version["source"], version["event_id"], version["happened_at"]) == ("event", None, LEFT)
+
+
+async def test_the_departure_of_an_old_id_ends_what_the_new_one_has(desk: Desk) -> None:
+    await desk.had("wmA")
+    await desk.leaves()
+    await desk.was("zs")
+    await desk.look("zs")
+    assert await desk.ended() == {"wmA": (LEFT, "left")}
+
+
+async def test_an_event_that_names_an_old_id_wishes_for_the_departure_of_the_new_one(desk: Desk) -> None:
+    await desk.was("zs")
+    await desk.tell(contact_change("delete_user", LEFT, member="zs", Event="change_contact"))
+    assert await desk.wished() == [(DEPARTURE, "zhangsan"), (MEMBER, "zhangsan")]
+
+
+async def test_one_of_several_in_a_transaction(desk: Desk) -> None:
+    """Two would not lock their customers in the order of all writers."""
+    await desk.had("wmB")
+    await desk.had("wmA", member="lisi")
+    await desk.leaves()
+    await desk.leaves("lisi")
+    assert await desk.look("zhangsan", "lisi", "wangwu") is True
+    assert await desk.ended() == {"wmA": (LEFT, "left"), "wmB": (None, None)}
+    assert await desk.look("zhangsan", "lisi", "wangwu") is False
+    assert await desk.ended() == dict.fromkeys(("wmA", "wmB"), (LEFT, "left"))
+
+
+async def test_an_event_about_who_left_is_followed_by_the_departure(desk: Desk) -> None:
+    await desk.leaves()
+    await desk.tell(contact_change("add_external_contact", LEFT - timedelta(hours=1)))
+    assert await desk.wished() == [("customer", "wmA"), (DEPARTURE, "zhangsan")]
+
+
+@pytest.mark.parametrize(("later", "wished"), [(23, []), (25, [(MEMBER, "zhangsan")])])
+async def test_who_is_named_a_day_after_leaving_may_have_come_back(
+    desk: Desk, later: int, wished: list[tuple[str, str]]
+) -> None:
+    await desk.leaves()
+    await desk.tell(contact_change("edit_external_contact", LEFT + timedelta(hours=later)))
+    assert await desk.wished() == [("customer", "wmA"), (DEPARTURE, "zhangsan"), *wished]
 
 
 async def test_many_end_in_several_transactions(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

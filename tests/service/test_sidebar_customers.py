@@ -143,8 +143,14 @@ async def test_events_under_the_id_that_the_employee_had_before(bench: Bench) ->
         await conn.execute(insert(employee_alias), alias)
         await conn.execute(insert(employee_alias), alias | {"corpid": "ww2", "userid": "lisi"})
         rows = [row | {"event_id": "mine", "userid": "zhangsan.old", "change": "edit"}]
-        # Of whoever got the id after that.
-        rows.append(row | {"event_id": "other", "userid": "zhangsan.old", "happened_at": told + timedelta(minutes=1)})
+        # Of whoever got the id after that, and of those who had either id before.
+        others = [("zhangsan.old", told + timedelta(minutes=1))]
+        for userid in ("zhangsan", "zhangsan.old"):
+            gone = alias | {"userid": userid, "new_userid": "gone", "happened_at": told - timedelta(hours=2)}
+            await conn.execute(insert(employee_alias), gone | {"given_at": told - timedelta(hours=1)})
+            others.append((userid, told - timedelta(minutes=90)))
+        for number, (userid, moment) in enumerate(others):
+            rows.append(row | {"event_id": str(number), "userid": userid, "happened_at": moment})
         await conn.execute(insert(contact_event), rows)
     await bench.know()
     events = (await (await opened(bench)).customer()).json()["events"]

@@ -91,8 +91,45 @@ async def test_an_app_that_may_not_read_something_else_goes_on_with_customers(
     row = await desk.pending(object_id)
     assert row is not None
     assert row["reason"] == f"{api}: 48002"
-    assert (row["due_at"] - row["read_at"]).total_seconds() >= 600
+    assert row["due_at"] - row["read_at"] >= timedelta(days=1)
+    assert desk.state == ("ok", f"not allowed to read: {api}: 48002")
+
+
+async def test_what_the_app_may_not_read_is_no_fault_and_said_once(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.api.missing["user/get"] = 48002
+    async with desk.database.write() as conn:
+        now = await desk.database.clock(conn)
+        wishes = [Wish("new1"), Wish("new2")]
+        await write_wishes(conn, desk.database.dialect, "ww1", wishes, now, "member")
+    await desk.drain()
+    assert desk.state == ("ok", "not allowed to read: user/get: 48002")
+    await desk.later(86400)
+    await desk.drain()
+    assert len(desk.api.asked) == 4
+    assert capsys.readouterr().out.count("read.not_allowed") == 1
+    # The permission has been given, and taken back.
+    desk.api.objects["user/get", "new1"] = {"userid": "new1", "name": "Li"}
+    await desk.later(86400)
+    await desk.drain()
+    assert await desk.pending("new1") is None
+    assert desk.state == ("ok", "not allowed to read: user/get: 48002")
+    desk.api.objects["user/get", "new2"] = {"userid": "new2", "name": "Wu"}
+    await desk.later(86400)
+    await desk.drain()
     assert desk.state == ("ok", "")
+
+
+async def test_a_refusal_does_not_hide_that_others_get_no_answer(desk: Desk) -> None:
+    desk.api.missing["user/get"] = 48002
+    desk.api.html = True
+    async with desk.database.write() as conn:
+        now = await desk.database.clock(conn)
+        await write_wishes(conn, desk.database.dialect, "ww1", [Wish("new1")], now, "member")
+    await desk.want("wmA")
+    await desk.turn()
+    assert desk.state == ("degraded", "no answer: externalcontact/get: HTTP 200 and no JSON")
 
 
 async def test_a_name_with_nul_an_emoji_and_a_long_remark_become_rows(desk: Desk) -> None:
@@ -138,6 +175,19 @@ async def test_a_reader_whose_lease_ran_out_leaves_the_row_to_the_next(desk: Des
     row = await desk.pending()
     assert row is not None
     assert row["leased_by"] == "fast"
+
+
+async def test_what_is_wished_for_beside_stays_leased_to_who_reads_it(desk: Desk) -> None:
+    await desk.want("wmA", "wmB")
+    database = desk.database
+    async with database.write() as conn:
+        now = await database.clock(conn)
+        claims = {row.object_id: row for row in await claim(conn, database.dialect, "ww1", "me", 10, now)}
+        await settle(conn, "ww1", {claims["wmA"]: None}, "me", [claims["wmB"].key])
+    assert await desk.pending("wmA") is None
+    row = await desk.pending("wmB")
+    assert row is not None
+    assert row["leased_by"] == "me"
 
 
 async def test_an_answer_never_looks_newer_than_its_call(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ OBJECTS = {
     "create_user": ((MEMBER,), (MEMBER, MADE), None),
     "create_user_thin": ((MEMBER,), (MEMBER, MADE), None),
     "update_user_thin": ((MEMBER,), None, None),
-    "delete_user": ((MEMBER,), (MEMBER, GONE), None),
+    "delete_user": ((MEMBER, ("departure", "zhangsan")), (MEMBER, GONE), None),
     "create_party": ((PARTY,), (PARTY, MADE), None),
     "update_party": ((PARTY,), None, None),
     "delete_party": ((PARTY,), (PARTY, GONE), None),

@@ -42,7 +42,8 @@ def department_of(department: Department) -> Shown:
 
 def member_tag_of(corp: Corp, tag: MemberTag) -> Shown:
     """Document 90213."""
-    users = [corp.employees[userid.lower()] for userid in tag.users]
+    # Who has just left may be in it for a moment still.
+    users = [corp.employees[userid.lower()] for userid in tag.users if userid.lower() in corp.employees]
     return {
         "tagname": tag.name,
         "userlist": [{"userid": employee.userid, "name": employee.name} for employee in users],

@@ -58,10 +58,11 @@ employee_alias = Table(
     Column("corpid", Id(), primary_key=True, comment="The corporation"),
     Column("userid", Id(), primary_key=True, comment="The old id, in lower case"),
     Column("new_userid", Id(), nullable=False, comment="The id that the same person has had since, in lower case"),
-    Column("happened_at", Instant(), nullable=False, comment="CreateTime of the event that told it"),
+    Column("happened_at", Instant(), primary_key=True, comment="CreateTime of the event that told it"),
+    Column("given_at", Instant(), comment="Since when somebody else has had the old id; NULL: nobody has"),
     Column("merged_at", Instant(), comment="When all rows of the old id had been moved to the new one"),
     Index(None, "corpid", "new_userid"),
-    comment="Ids that an employee had before; events and answers that still name them count for the new id",
+    comment="Ids that an employee had before; what was said until somebody else got one counts for the new id",
 )
 
 department = Table(

@@ -27,9 +27,9 @@ FROM customer AS c
 LEFT JOIN (
     SELECT f.corpid, f.userid, COUNT(*) AS relations, COUNT(CASE WHEN f.lost_at IS NULL THEN 1 END) AS standing,
            MAX(f.lost_at) AS last_lost_at,
-           MIN(CASE WHEN f.createtime IS NULL OR f.last_add_at < MOMENT(f.createtime) THEN f.last_add_at
+           MIN(CASE WHEN MOMENT(f.createtime) IS NULL OR f.last_add_at < MOMENT(f.createtime) THEN f.last_add_at
                     ELSE MOMENT(f.createtime) END) AS first_at,
-           MAX(CASE WHEN f.createtime IS NULL OR f.last_add_at > MOMENT(f.createtime) THEN f.last_add_at
+           MAX(CASE WHEN MOMENT(f.createtime) IS NULL OR f.last_add_at > MOMENT(f.createtime) THEN f.last_add_at
                     ELSE MOMENT(f.createtime) END) AS last_at
     FROM customer_follow AS f
     GROUP BY f.corpid, f.userid

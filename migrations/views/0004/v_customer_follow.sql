@@ -18,10 +18,12 @@ SELECT
     MASKED_LIST(f.remark_mobiles) AS remark_mobiles,  -- text | Phone numbers in the remark, masked, with commas
     f.add_way,  -- integer | How the customer was added, the platform's number (document 92114)
     f.state,  -- text | Channel value of the contact-me code or acquisition link
-    f.oper_userid,  -- id | Who started it: employee, customer, colleague or admin
+    COALESCE(o.new_userid, f.oper_userid) AS oper_userid,  -- id | Who started it: employee (id of today), customer, colleague or admin
     f.wechat_channels,  -- JSON | WeChat Channels source, only for add_way 10
     f.unseen_since,  -- instant | Since when complete answers no longer list a relation that should stand
     f.fetched_at  -- instant | When the API call that brought these columns began; NULL: not listed yet
 FROM customer_follow AS f
 JOIN customer AS c ON c.corpid = f.corpid AND c.userid = f.userid
 LEFT JOIN employee AS e ON e.corpid = f.corpid AND e.userid = f.follow_userid
+LEFT JOIN v_employee_alias AS o ON o.corpid = f.corpid AND o.userid = LOWER(f.oper_userid)
+  AND MOMENT(f.createtime) >= o.valid_from AND MOMENT(f.createtime) < o.valid_to

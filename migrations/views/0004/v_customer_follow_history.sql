@@ -16,10 +16,13 @@ SELECT
     MASKED_LIST(h.remark_mobiles) AS remark_mobiles,  -- text | Phone numbers in the remark, masked, with commas
     h.add_way,  -- integer | How the customer was added, the platform's number (document 92114)
     h.state,  -- text | Channel value of the contact-me code or acquisition link
-    h.oper_userid,  -- id | Who started it: employee, customer, colleague or admin
+    COALESCE(o.new_userid, h.oper_userid) AS oper_userid,  -- id | Who started it: employee (id of today), customer, colleague or admin
     h.wechat_channels,  -- JSON | WeChat Channels source, only for add_way 10
     h.createtime,  -- integer | When the platform says the relation began (Unix seconds)
     h.lost_at,  -- instant | Since when the relation has ended; NULL: it stands
     h.lost_by  -- text | Who ended it: employee, customer, transfer, left, reconcile
 FROM customer_follow_history AS h
 LEFT JOIN v_employee_alias AS a ON a.corpid = h.corpid AND a.userid = h.follow_userid
+  AND COALESCE(h.happened_at, h.valid_from) >= a.valid_from AND COALESCE(h.happened_at, h.valid_from) < a.valid_to
+LEFT JOIN v_employee_alias AS o ON o.corpid = h.corpid AND o.userid = LOWER(h.oper_userid)
+  AND MOMENT(h.createtime) >= o.valid_from AND MOMENT(h.createtime) < o.valid_to

@@ -17,3 +17,4 @@ SELECT
     h.tag_name  -- text | Name of the tag
 FROM customer_follow_tag_history AS h
 LEFT JOIN v_employee_alias AS a ON a.corpid = h.corpid AND a.userid = h.follow_userid
+  AND COALESCE(h.happened_at, h.valid_from) >= a.valid_from AND COALESCE(h.happened_at, h.valid_from) < a.valid_to

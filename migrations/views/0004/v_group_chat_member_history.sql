@@ -11,9 +11,11 @@ SELECT
     h.event_id,  -- text | The event that led to it, if one did
     h.join_time,  -- integer | When the platform says the member joined (Unix seconds)
     h.join_scene,  -- integer | 1 invited by a member, 2 by an invitation link, 3 by the group's QR code
-    h.invitor,  -- id | The employee who invited, in lower case
+    COALESCE(a.new_userid, h.invitor) AS invitor,  -- id | The employee who invited, under the id of today
     h.group_nickname,  -- text | Nickname in the group
     h.name,  -- text | Name
     h.unionid,  -- id | WeChat unionid, if a developer id is bound
     h.state  -- text | Channel value of the join-group configuration
 FROM group_chat_member_history AS h
+LEFT JOIN v_employee_alias AS a ON a.corpid = h.corpid AND a.userid = h.invitor
+  AND COALESCE(h.happened_at, h.valid_from) >= a.valid_from AND COALESCE(h.happened_at, h.valid_from) < a.valid_to
