@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import and_, case, literal, select, update
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.bulk import put
-from core.db.engine import Database, is_transient, name_of
+from core.db.engine import Database, as_moment, is_transient, name_of
 from core.db.tables import contact_event, log_position
-from core.db.upsert import insert_ignore
 from core.envelope import UNDECODABLE, Envelope, EnvelopeUnreadable, decode, interpret
 from core.eventlog.base import Batch, PartitionLost, Reader, Record
 from core.health import Component
@@ -37,6 +37,8 @@ BATCH = 1000
 CROWD = 200
 # Nothing is missed by it: a record wakes the reader. It bounds how long stopping waits for an idle reader.
 IDLE = 0.25
+# While events wait in line there is hardly ever none for so long.
+GAP = 0.02
 # Brokers are asked for it, and each batch would wait for their answer.
 MEASURED_EVERY = 0.5
 Decode = Callable[[Record], Envelope]
@@ -109,17 +111,26 @@ class Applier:
         *,
         applied: Callable[[Iterable[str]], None],
     ) -> None:
-        """``applied`` is called with the corpids of every batch that was committed."""
+        """``applied`` is called with the corpids of every batch that was committed, and again when nothing waits behind
+        a crowd of events any more.
+        """
         self._database = database
+        self._lock = _lock(database)
         self._decode = decode
         self._metrics = metrics
         self._health = health
         self._applied = applied
+        self._crowded: set[str] = set()
         self._waiting_since: int | None = None
         self._measured_at = -MEASURED_EVERY
         metrics.log_oldest_seconds.labels("sync").set_function(self._oldest_seconds)
         self._undecodable = Ceiling(run=1000)
         self._failing = Ceiling(run=100, share=0.1)
+
+    @property
+    def behind(self) -> bool:
+        """Whether events came in a crowd, and no end of it has been seen yet."""
+        return bool(self._crowded)
 
     async def run(self, reader: Reader, stopping: asyncio.Event) -> None:
         """Read, apply, report. A database that is away is waited for; everything unexpected is raised."""
@@ -127,9 +138,12 @@ class Applier:
         self._health.ok()
         while not stopping.is_set():
             try:
-                batch = await reader.read(BATCH, IDLE)
+                batch = await reader.read(BATCH, GAP if self.behind else IDLE)
                 if batch.records:
                     self._waiting_since = min(record.appended_at for record in batch.records)
+                elif self.behind:
+                    caught_up, self._crowded = self._crowded, set()
+                    self._applied(caught_up)
                 if batch:
                     await self._apply(batch, reader.log_id)
                     await reader.report(batch)
@@ -189,8 +203,7 @@ class Applier:
         try:
             with self._metrics.apply_seconds.time():
                 async with self._database.write() as conn:
-                    now = await self._database.clock(conn)
-                    await self._move(conn, log_id, batch, now)
+                    now = await self._move(conn, log_id, batch)
                     await self._write(conn, items, now, more_to_come=len(items) >= CROWD)
                     await set_aside(conn, self._database.dialect, log_id, letters, now)
         except PartitionLost:
@@ -201,8 +214,7 @@ class Applier:
             _log.warning("apply.redo", error=name_of(error))
             letters += await self._redo(batch, log_id, keys, failing)
             async with self._database.write() as conn:
-                now = await self._database.clock(conn)
-                await self._move(conn, log_id, batch, now)
+                now = await self._move(conn, log_id, batch)
                 await set_aside(conn, self._database.dialect, log_id, letters, now)
         else:
             for _ in keys:
@@ -212,7 +224,10 @@ class Applier:
             # The log has counted it.
             _log.error("log.gap", partition=gap.partition, missing=gap.available - gap.wanted)
         self._count(items, letters)
-        self._applied({item.corpid for item in items})
+        corpids = {item.corpid for item in items}
+        if len(items) >= CROWD:
+            self._crowded |= corpids
+        self._applied(corpids)
 
     async def _redo(
         self, batch: Batch, log_id: str, keys: Mapping[str, Sequence[Item]], failing: Ceiling
@@ -225,8 +240,7 @@ class Applier:
         for group in keys.values():
             try:
                 async with self._database.write() as conn:
-                    now = await self._database.clock(conn)
-                    await self._hold(conn, log_id, batch, now)
+                    now = await self._hold(conn, log_id, batch)
                     await self._write(conn, group, now)
             except PartitionLost:
                 raise
@@ -240,39 +254,36 @@ class Applier:
                 failing.note(False)
         return letters
 
-    async def _move(self, conn: AsyncConnection, log_id: str, batch: Batch, now: datetime) -> None:
-        """Set the position behind the batch; raises ``PartitionLost`` if it does not stand where the batch began."""
-        await self._hold(conn, log_id, batch, now)
-        t = log_position.c
-        behind = {number: literal(span.end, t.position.type) for number, span in sorted(batch.spans.items())}
-        here = and_(t.log_id == log_id, t.partition.in_(sorted(batch.spans)))
-        ends = case(behind, value=t.partition)
-        await conn.execute(update(log_position).where(here).values(position=ends, updated_at=now))
+    async def _move(self, conn: AsyncConnection, log_id: str, batch: Batch) -> datetime:
+        """Set the position behind the batch; raises ``PartitionLost`` if it does not stand where the batch began.
 
-    async def _hold(self, conn: AsyncConnection, log_id: str, batch: Batch, now: datetime) -> None:
-        """Leave the position where the batch began and lock it there; raises ``PartitionLost`` likewise.
+        Returns the time by the database's clock.
+        """
+        now = await self._hold(conn, log_id, batch)
+        await put(conn, log_position, _positions(log_id, batch, now, behind=True), ("position", "updated_at"))
+        return now
+
+    async def _hold(self, conn: AsyncConnection, log_id: str, batch: Batch) -> datetime:
+        """Leave the position where the batch began and lock it there; raises and returns likewise.
 
         All partitions at once, in their order: each statement is a wait for the server, in every batch.
         """
-        stands = await self._locked(conn, log_id, sorted(batch.spans))
-        new = [number for number in sorted(batch.spans) if number not in stands]
-        if new:
-            begins = [
-                {"log_id": log_id, "partition": number, "position": batch.spans[number].begin, "updated_at": now}
-                for number in new
-            ]
-            await conn.execute(insert_ignore(self._database.dialect, log_position), begins)
-            stands |= await self._locked(conn, log_id, new)
+        stands, now = await self._locked(conn, log_id, sorted(batch.spans))
+        if len(stands) < len(batch.spans):
+            await put(conn, log_position, _positions(log_id, batch, now, behind=False))
+            stands, _ = await self._locked(conn, log_id, sorted(batch.spans))
         for number, span in sorted(batch.spans.items()):
             if stands.get(number) != span.begin:
                 raise PartitionLost(f"partition {number} is no longer at {span.begin}")
+        return now
 
-    async def _locked(self, conn: AsyncConnection, log_id: str, partitions: Sequence[int]) -> dict[int, int]:
-        t = log_position.c
-        rows = select(t.partition, t.position).where(t.log_id == log_id, t.partition.in_(partitions))
-        if self._database.dialect != "sqlite":
-            rows = rows.order_by(t.partition).with_for_update()
-        return {row.partition: row.position for row in await conn.execute(rows)}
+    async def _locked(
+        self, conn: AsyncConnection, log_id: str, partitions: Sequence[int]
+    ) -> tuple[dict[int, int], datetime]:
+        values = {"log_id": log_id, "partitions": partitions}
+        rows = (await conn.execute(self._lock, values)).all()
+        now = as_moment(rows[0].now) if rows else await self._database.clock(conn)
+        return {row.partition: row.position for row in rows}, now
 
     async def _write(
         self, conn: AsyncConnection, items: Sequence[Item], now: datetime, *, more_to_come: bool = False
@@ -308,6 +319,21 @@ class Applier:
                 position=letter.record.position,
                 reason=letter.reason,
             )
+
+
+def _lock(database: Database) -> Select[Any]:
+    t = log_position.c
+    rows = select(t.partition, t.position, database.clock_column().label("now")).where(
+        t.log_id == bindparam("log_id"), t.partition.in_(bindparam("partitions", expanding=True))
+    )
+    return rows if database.dialect == "sqlite" else rows.order_by(t.partition).with_for_update()
+
+
+def _positions(log_id: str, batch: Batch, now: datetime, *, behind: bool) -> list[dict[str, Any]]:
+    return [
+        {"log_id": log_id, "partition": number, "position": span.end if behind else span.begin, "updated_at": now}
+        for number, span in sorted(batch.spans.items())
+    ]
 
 
 def _by_key(items: Iterable[Item]) -> dict[str, list[Item]]:

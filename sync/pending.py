@@ -17,16 +17,21 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
-from sqlalchemy import and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import Delete, Integer, Select, Update, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.db.bulk import amend, among, lists
 from core.db.tables import pending_read
-from core.db.wishes import Wish, write_wishes
+from core.db.wishes import CUSTOMER, SPACING, Wish, write_wishes
 from sync.effects import Effect, Object
 from sync.facts import newest_cause
 from sync.objects.base import Cause, Written
+
+S = TypeVar("S", Update, Delete)
+_NEXT = ("stage", "due_at", "attempts", "reason", "recheck_at", "recheck_last_at", "events")
 
 LEASE = timedelta(seconds=60)
 CONFIRM_AFTER = timedelta(seconds=5)
@@ -150,32 +155,81 @@ async def want(
 
 
 async def claim(
-    conn: AsyncConnection, dialect: str, corpid: str, reader: str, limit: int, now: datetime
+    conn: AsyncConnection,
+    dialect: str,
+    corpid: str,
+    reader: str,
+    limit: int,
+    now: datetime,
+    *,
+    settled: bool = False,
 ) -> list[Claim]:
-    """Take up to ``limit`` due rows, the longest due first, for the time of a lease."""
-    t = pending_read.c
-    due = select(
-        *(t.kind, t.object_id, t.version, t.stage, t.events, t.attempts, t.wanted_at, t.recheck_at, t.recheck_last_at),
-        *(t.source, t.event_id, t.happened_at),
-    ).where(t.corpid == corpid, t.due_at <= now, or_(t.leased_until.is_(None), t.leased_until < now))
-    due = due.order_by(t.due_at).limit(limit)
-    if dialect != "sqlite":
-        due = due.with_for_update(skip_locked=True)
+    """Take up to ``limit`` due rows, the longest due first, for the time of a lease.
+
+    ``settled``: no more events wait in line, so rows that wait for those (``SETTLING``) are due.
+    """
+    moments = {"now": now, "settled": now + SETTLING if settled else now, "spaced": now - SPACING}
+    rows = await conn.execute(_due(dialect), moments | {"of_corpid": corpid, "most": limit})
     claims = [
         Claim(
             *(row.kind, row.object_id, row.version, row.stage, row.events, row.attempts, row.wanted_at),
             *(row.recheck_at, row.recheck_last_at),
             cause=Cause(row.source or "event", row.event_id, row.happened_at),
         )
-        for row in await conn.execute(due)
+        for row in rows
     ]
-    if claims:
-        await conn.execute(
-            update(pending_read)
-            .where(_are(corpid, [claim.key for claim in claims]))
-            .values(leased_until=now + LEASE, leased_by=reader, read_at=now)
-        )
+    lease = {"lease": now + LEASE, "reader": reader, "now": now}
+    for kind, ids in _by_kind(claim.key for claim in claims):
+        await conn.execute(_lease(dialect), _ids(dialect, corpid, kind, ids) | lease)
     return claims
+
+
+@cache
+def _due(dialect: str) -> Select[Any]:
+    t = pending_read.c
+    waits_for_more = and_(
+        *(t.kind == CUSTOMER, t.stage == "first", t.reason.is_(None)),
+        or_(t.read_at.is_(None), t.read_at < bindparam("spaced")),
+    )
+    due = (
+        select(
+            *(t.kind, t.object_id, t.version, t.stage, t.events, t.attempts, t.wanted_at),
+            *(t.recheck_at, t.recheck_last_at, t.source, t.event_id, t.happened_at),
+        )
+        .where(
+            *(t.corpid == bindparam("of_corpid"), t.due_at <= bindparam("settled")),
+            or_(t.due_at <= bindparam("now"), waits_for_more),
+            or_(t.leased_until.is_(None), t.leased_until < bindparam("now")),
+        )
+        .order_by(t.due_at)
+        .limit(bindparam("most", type_=Integer))
+    )
+    return due if dialect == "sqlite" else due.with_for_update(skip_locked=True)
+
+
+@cache
+def _lease(dialect: str) -> Update:
+    leased = _these(dialect, update(pending_read))
+    return leased.values(leased_until=bindparam("lease"), leased_by=bindparam("reader"), read_at=bindparam("now"))
+
+
+def _these(dialect: str, statement: S) -> S:
+    t = pending_read.c
+    return statement.where(
+        t.corpid == bindparam("of_corpid"), t.kind == bindparam("of_kind"), among(dialect, t.object_id)
+    )
+
+
+def _ids(dialect: str, corpid: str, kind: str, ids: Sequence[str]) -> dict[str, Any]:
+    return lists(dialect, object_id=ids) | {"of_corpid": corpid, "of_kind": kind}
+
+
+def _by_kind(objects: Iterable[Object]) -> list[tuple[str, list[str]]]:
+    """In key order."""
+    ids: dict[str, list[str]] = {}
+    for kind, object_id in sorted(objects):
+        ids.setdefault(kind, []).append(object_id)
+    return list(ids.items())
 
 
 async def settle(
@@ -202,34 +256,36 @@ async def settle(
     found = {(row.kind, row.object_id): row for row in await conn.execute(rows)}
     mine = {key: row.version for key, row in found.items() if key in keys and row.leased_by == reader}
     unchanged = {claim.key: after for claim, after in plans.items() if mine.get(claim.key) == claim.version}
-    done = [key for key, after in unchanged.items() if after is None]
-    if done:
-        await conn.execute(delete(pending_read).where(_are(corpid, done)))
-    columns = ("stage", "due_at", "attempts", "reason", "recheck_at", "recheck_last_at", "events")
+    dialect = conn.dialect.name
+    for kind, ids in _by_kind(key for key, after in unchanged.items() if after is None):
+        await conn.execute(_done(dialect), _ids(dialect, corpid, kind, ids))
     later = [
-        {"k_kind": key[0], "k_id": key[1], **{f"v_{name}": getattr(after, name) for name in columns}}
+        {"corpid": corpid, "kind": key[0], "object_id": key[1]}
+        | {name: getattr(after, name) for name in _NEXT}
+        | {"leased_until": None, "leased_by": None}
         for key, after in sorted(unchanged.items(), key=lambda pair: pair[0])
         if after is not None
     ]
-    if later:
-        await conn.execute(
-            update(pending_read)
-            .where(t.corpid == corpid, t.kind == bindparam("k_kind"), t.object_id == bindparam("k_id"))
-            .values({name: bindparam(f"v_{name}") for name in columns})
-            .values(leased_until=None, leased_by=None),
-            later,
-        )
+    await amend(conn, pending_read, later, (*_NEXT, "leased_until", "leased_by"))
     await release(conn, corpid, [key for key in mine if key not in unchanged], reader)
 
 
-async def release(conn: AsyncConnection, corpid: str, objects: Sequence[Object], reader: str) -> None:
+async def release(conn: AsyncConnection, corpid: str, objects: Iterable[Object], reader: str) -> None:
     """Give rows back as they are."""
-    if objects:
-        await conn.execute(
-            update(pending_read)
-            .where(_are(corpid, objects), pending_read.c.leased_by == reader)
-            .values(leased_until=None, leased_by=None)
-        )
+    dialect = conn.dialect.name
+    for kind, ids in _by_kind(objects):
+        await conn.execute(_release(dialect), _ids(dialect, corpid, kind, ids) | {"reader": reader})
+
+
+@cache
+def _done(dialect: str) -> Delete:
+    return _these(dialect, delete(pending_read))
+
+
+@cache
+def _release(dialect: str) -> Update:
+    released = _these(dialect, update(pending_read)).where(pending_read.c.leased_by == bindparam("reader"))
+    return released.values(leased_until=None, leased_by=None)
 
 
 async def release_all(conn: AsyncConnection) -> None:
@@ -245,9 +301,8 @@ async def next_due(conn: AsyncConnection, corpid: str) -> datetime | None:
     return found
 
 
-def _are(corpid: str, objects: Sequence[Object]) -> Any:
+def _are(corpid: str, objects: Iterable[Object]) -> Any:
     t = pending_read.c
-    ids: dict[str, list[str]] = {}
-    for kind, object_id in sorted(objects):
-        ids.setdefault(kind, []).append(object_id)
-    return and_(t.corpid == corpid, or_(*(and_(t.kind == kind, t.object_id.in_(ids[kind])) for kind in ids)))
+    return and_(
+        t.corpid == corpid, or_(*(and_(t.kind == kind, t.object_id.in_(ids)) for kind, ids in _by_kind(objects)))
+    )

@@ -36,6 +36,8 @@ LANES = 2
 # Rows of other processes, and those left by a process that died, are looked for at least this often: somebody may be
 # waiting in front of the sidebar for one.
 LOOK_AGAIN = 1.0
+# Between the beginnings of two rounds that are not full: each costs the same statements, whether for one row or many.
+GATHER = 0.05
 STOP_AFTER = 1.0
 # What only a change of the program can help is not asked for in a hurry, and what only a permission can, less still.
 HOPELESS = 600.0
@@ -68,10 +70,11 @@ class CorpRefresher:
         metrics: Metrics,
         health: Component,
         clock: Callable[[], float] = time.monotonic,
+        behind: Callable[[], bool] = lambda: False,
     ) -> None:
         """``secret_name`` names the agent whose secret reads customers; ``reader`` this process, for the leases.
 
-        ``kinds`` are by the name that ``pending_read`` has for them.
+        ``kinds`` are by the name that ``pending_read`` has for them; ``behind`` says whether more events wait in line.
         """
         self._corpid = corpid
         self._secret_name = secret_name
@@ -82,7 +85,9 @@ class CorpRefresher:
         self._metrics = metrics
         self._health = health
         self._clock = clock
+        self._behind = behind
         self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._crowded = asyncio.Event()
         self._held_until = 0.0
         self._at_once = AT_ONCE
@@ -91,9 +96,11 @@ class CorpRefresher:
         # What rounds have claimed and, if they were interrupted, still have to give back.
         self._open: dict[int, list[Object]] = {}
 
-    def wake(self) -> None:
-        """There may be something due: look now."""
+    def wake(self, *, hurry: bool = False) -> None:
+        """There may be something due: look soon, or now if somebody waits for it."""
         self._wake.set()
+        if hurry:
+            self._hurry.set()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Read what is due until told to stop. Nothing that happens to this corp is raised."""
@@ -113,6 +120,8 @@ class CorpRefresher:
                 continue
             if not lane:
                 self._wake.clear()
+                self._hurry.clear()
+            began = self._clock()
             try:
                 wait = await self._round(stopping, lane)
                 delay = 0.0
@@ -127,8 +136,12 @@ class CorpRefresher:
                     _log.exception("refresh.failed", corpid=self._corpid, error=name)
                 await stopped_within(stopping, delay)
                 continue
-            if wait > 0 and not lane:
+            if lane:
+                continue
+            if wait > 0:
                 await self._either(stopping, self._wake, wait)
+            if not self._crowded.is_set() and (rest := began + GATHER - self._clock()) > 0:
+                await self._either(stopping, self._hurry, rest)
 
     async def _round(self, stopping: asyncio.Event, lane: int = 0) -> float:
         """Claim, read, write; returns for how many seconds there is nothing to do."""
@@ -139,7 +152,9 @@ class CorpRefresher:
             # After the question, which may have waited long for its turn: an answer must not look newer than it is.
             began = self._clock()
             limit = self._at_once
-            claims = await claim(conn, self._database.dialect, self._corpid, self._reader, limit, now)
+            claims = await claim(
+                conn, self._database.dialect, self._corpid, self._reader, limit, now, settled=not self._behind()
+            )
             due = None if claims else await next_due(conn, self._corpid)
         crowded = len(claims) == limit
         if crowded:

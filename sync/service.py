@@ -59,6 +59,9 @@ class SyncService:
         self._group = group
         self._alone = alone
         reader = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._apply_health = health.component("apply", stalls_after=120)
+        # Kept when ``run`` is called again after a failure, so that its ceilings hold until the process starts anew.
+        self._applier = Applier(database, decode, metrics, self._apply_health, applied=self._wake)
         self._refreshers = {
             entry.corpid: CorpRefresher(
                 entry.corpid,
@@ -69,12 +72,10 @@ class SyncService:
                 KINDS,
                 metrics,
                 health.component(f"corp:{entry.corpid}"),
+                behind=lambda: self._applier.behind,
             )
             for entry in settings.corps
         }
-        self._apply_health = health.component("apply", stalls_after=120)
-        # Kept when ``run`` is called again after a failure, so that its ceilings hold until the process starts anew.
-        self._applier = Applier(database, decode, metrics, self._apply_health, applied=self._wake)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until told to stop. Raises ``SchemaOutdated``, a database that is away, or what broke the apply loop."""
@@ -107,8 +108,9 @@ class SyncService:
             )
 
     def wake(self, corpid: str) -> None:
-        """There is something to read for this corp: look now."""
-        self._wake((corpid,))
+        """Somebody waits for something of this corp: look now."""
+        if corpid in self._refreshers:
+            self._refreshers[corpid].wake(hurry=True)
 
     def _wake(self, corpids: Iterable[str]) -> None:
         for corpid in corpids:

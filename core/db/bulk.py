@@ -1,8 +1,9 @@
 """Many rows in one statement, in the words of each database.
 
-On PostgreSQL a list of rows travels as one array per column: executed row by row, even in one packet, it takes three to
-eight times as long, and its SQL would be another one, to be planned anew, for each number of rows. The driver of MySQL
-folds the rows of an INSERT into one statement and of no other; SQLite is in this process.
+On PostgreSQL all rows travel in one parameter, as JSON: executed row by row, even in one packet, they take three to
+eight times as long; with a parameter per value the SQL would be another one, to be planned anew, for each number of
+rows; and for arrays, one per column, the driver takes twice the CPU time. The driver of MySQL folds the rows of an
+INSERT into one statement and of no other; SQLite is in this process.
 """
 
 from __future__ import annotations
@@ -11,15 +12,20 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 from sqlalchemy import (
-    ARRAY,
+    JSON,
     Column,
+    ColumnElement,
     Delete,
+    LargeBinary,
     Select,
     String,
     Table,
     Text,
+    Update,
     bindparam,
+    cast,
     column,
     delete,
     func,
@@ -27,6 +33,7 @@ from sqlalchemy import (
     literal_column,
     select,
     true,
+    update,
 )
 from sqlalchemy.dialects.postgresql import Insert as PostgresqlInsert
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -49,7 +56,7 @@ def for_each(dialect: str, query: Select[Any], columns: Sequence[Column[Any]]) -
         return query.where(*(column.in_(bindparam(_list(column.name), expanding=True)) for column in columns))
     # One step into the index for each. Neither IN nor a join: as long as a table that grows has no statistics, those
     # compare all its rows with all values. OFFSET keeps the planner from making a join of it.
-    wanted = _rows_of_lists({column.name: column.type for column in columns})
+    wanted = _given({column.name: column.type for column in columns})
     theirs = query.where(*(column == wanted.c[column.name] for column in columns)).offset(literal_column("0"))
     found = theirs.lateral("found")
     return select(*found.c).select_from(wanted.join(found, true()))
@@ -61,8 +68,15 @@ def lists(dialect: str, **values: Sequence[Any]) -> dict[str, Any]:
     They are in key order against deadlocks, and none comes twice.
     """
     if dialect == "postgresql":
-        return {_list(name): list(part) for name, part in values.items()}
+        return _encoded([dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)])
     return {_list(name): sorted(set(part)) for name, part in values.items()}
+
+
+def among(dialect: str, column: Column[Any]) -> ColumnElement[bool]:
+    """That the value is one of those in ``lists``: a condition for the rows of an UPDATE or a DELETE."""
+    if dialect == "postgresql":
+        return column == _given({column.name: column.type}).c[column.name]
+    return column.in_(bindparam(_list(column.name), expanding=True))
 
 
 async def add(conn: AsyncConnection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -95,6 +109,13 @@ async def fold(conn: AsyncConnection, table: Table, rows: Sequence[Mapping[str, 
         await _execute(conn, _fold(conn.dialect.name, table, names, changes), rows, names)
 
 
+async def amend(conn: AsyncConnection, table: Table, rows: Sequence[Mapping[str, Any]], change: Sequence[str]) -> None:
+    """Overwrite the columns in ``change`` in the rows that are there with these keys; all have the same columns."""
+    if rows:
+        names = tuple(rows[0])
+        await _execute(conn, _amend(conn.dialect.name, table, names, tuple(change)), rows, names)
+
+
 async def remove(conn: AsyncConnection, table: Table, keys: Sequence[Mapping[str, Any]]) -> None:
     """Delete the rows with these keys, each with the same columns, in key order."""
     if keys:
@@ -103,11 +124,11 @@ async def remove(conn: AsyncConnection, table: Table, keys: Sequence[Mapping[str
 
 
 async def _execute(
-    conn: AsyncConnection, statement: Insert | Delete, rows: Sequence[Mapping[str, Any]], names: Sequence[str]
+    conn: AsyncConnection, statement: Insert | Update | Delete, rows: Sequence[Mapping[str, Any]], names: Sequence[str]
 ) -> None:
     if conn.dialect.name == "postgresql":
-        await conn.execute(statement, {_list(name): [row[name] for row in rows] for name in names})
-    elif isinstance(statement, Delete):
+        await conn.execute(statement, _encoded(rows))
+    elif isinstance(statement, Update | Delete):
         await conn.execute(statement, [{_list(name): row[name] for name in names} for row in rows])
     else:
         await conn.execute(statement, list(rows))
@@ -116,13 +137,13 @@ async def _execute(
 # To make a statement takes as long as to execute it.
 @lru_cache(maxsize=256)
 def _add(dialect: str, table: Table, names: tuple[str, ...]) -> Insert:
-    return _from_lists(table, names) if dialect == "postgresql" else insert(table)
+    return _from_given(table, names) if dialect == "postgresql" else insert(table)
 
 
 @lru_cache(maxsize=256)
 def _put(dialect: str, table: Table, names: tuple[str, ...], change: tuple[str, ...]) -> Insert:
     if dialect == "postgresql":
-        statement, key = _from_lists(table, names), list(table.primary_key)
+        statement, key = _from_given(table, names), list(table.primary_key)
         if not change:
             return statement.on_conflict_do_nothing(index_elements=key)
         values = {name: statement.excluded[name] for name in change}
@@ -135,31 +156,52 @@ def _put(dialect: str, table: Table, names: tuple[str, ...], change: tuple[str, 
 @lru_cache(maxsize=32)
 def _fold(dialect: str, table: Table, names: tuple[str, ...], changes: Changes) -> Insert:
     if dialect == "postgresql":
-        statement = _from_lists(table, names)
+        statement = _from_given(table, names)
         values = dict(changes(table.c, statement.excluded))
         return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=values)
     return upsert(dialect, table, changes)
 
 
-def _from_lists(table: Table, names: Sequence[str]) -> PostgresqlInsert:
-    given = _rows_of_lists({name: table.c[name].type for name in names})
-    return postgresql_insert(table).from_select(list(names), select(*[given.c[name] for name in names]))
+def _from_given(table: Table, names: Sequence[str]) -> PostgresqlInsert:
+    types = {name: table.c[name].type for name in names}
+    given = _given(types)
+    values = [
+        func.decode(given.c[name], "base64") if isinstance(kind, LargeBinary) else given.c[name]
+        for name, kind in types.items()
+    ]
+    return postgresql_insert(table).from_select(list(names), select(*values))
+
+
+@lru_cache(maxsize=32)
+def _amend(dialect: str, table: Table, names: tuple[str, ...], change: tuple[str, ...]) -> Update:
+    if dialect == "postgresql":
+        given: Any = _given({name: table.c[name].type for name in names}).c
+    else:
+        given = {name: bindparam(_list(name), type_=table.c[name].type) for name in names}
+    statement = update(table).where(*(table.c[name] == given[name] for name in names if name not in change))
+    return statement.values({name: given[name] for name in change})
 
 
 @lru_cache(maxsize=256)
 def _remove(dialect: str, table: Table, names: tuple[str, ...]) -> Delete:
     if dialect == "postgresql":
-        given = _rows_of_lists({name: table.c[name].type for name in names})
+        given = _given({name: table.c[name].type for name in names})
         return delete(table).where(*(table.c[name] == given.c[name] for name in names))
     return delete(table).where(*(table.c[name] == bindparam(_list(name)) for name in names))
 
 
-def _rows_of_lists(types: Mapping[str, TypeEngine[Any]]) -> TableValuedAlias:
-    # Texts without their length: a parameter is converted to its type, and what is too long would silently be cut off.
-    kinds = {name: Text() if isinstance(kind, String | Id) else kind for name, kind in types.items()}
-    parameters = [bindparam(_list(name), type_=ARRAY(kind, dimensions=1)) for name, kind in kinds.items()]
-    columns = [column(name, kind) for name, kind in kinds.items()]
-    return func.unnest(*parameters).table_valued(*columns).render_derived(name="lists")
+def _given(types: Mapping[str, TypeEngine[Any]]) -> TableValuedAlias:
+    # Texts without their length: what is too long would silently be cut off. JSON has no bytes, they come as Base64.
+    kinds = {name: Text() if isinstance(kind, String | Id | LargeBinary) else kind for name, kind in types.items()}
+    rows = func.json_to_recordset(cast(bindparam("given", type_=Text()), JSON))
+    return rows.table_valued(*[column(name, kind) for name, kind in kinds.items()]).render_derived(
+        name="given", with_types=True
+    )
+
+
+def _encoded(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    # None becomes NULL, in columns of JSON too; moments carry their zone.
+    return {"given": msgspec.json.encode(rows).decode()}
 
 
 def _list(name: str) -> str:

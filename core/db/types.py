@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import LargeBinary, String
+from sqlalchemy import ColumnElement, LargeBinary, String
 from sqlalchemy.dialects.mysql import DATETIME as MYSQL_DATETIME
 from sqlalchemy.dialects.mysql import MEDIUMBLOB
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.visitors import InternalTraversal
 from sqlalchemy.types import DateTime, TypeDecorator, TypeEngine
 
 ID_LENGTH = 128
@@ -68,3 +71,29 @@ class Instant(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Later(ColumnElement[datetime]):
+    """A moment of a column, and so much after it, in a statement without further parameters."""
+
+    inherit_cache = True
+    type = Instant()
+    _traverse_internals = [  # noqa: RUF012
+        ("moment", InternalTraversal.dp_clauseelement),
+        ("by", InternalTraversal.dp_plain_obj),
+    ]
+
+    def __init__(self, moment: ColumnElement[Any], by: timedelta) -> None:
+        self.moment = moment
+        self.by = by
+
+
+@compiles(Later)
+def _later(element: Later, compiler: SQLCompiler, **options: Any) -> str:
+    moment, seconds = compiler.process(element.moment, **options), element.by.total_seconds()
+    if compiler.dialect.name == "sqlite":
+        # As the type writes it, but for the last three digits.
+        return f"strftime('%Y-%m-%d %H:%M:%f000', {moment}, '{seconds:+f} seconds')"
+    if compiler.dialect.name == "postgresql":
+        return f"({moment} + INTERVAL '{seconds:f} seconds')"
+    return f"({moment} + INTERVAL {seconds:f} SECOND)"

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, case, func, or_, update
+from sqlalchemy import and_, case, func, or_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.bulk import fold
 from core.db.tables import pending_read
+from core.db.types import Later
 from core.db.upsert import Columns
 
 CUSTOMER, CHAT = "customer", "chat"
@@ -69,15 +70,6 @@ async def write_wishes(
         for wish in sorted(wishes, key=lambda wish: wish.object_id)
     ]
     await fold(conn, pending_read, rows, _fold)
-    t = pending_read.c
-    await conn.execute(
-        update(pending_read)
-        .where(
-            *(t.corpid == corpid, t.kind == kind, t.object_id.in_([row["object_id"] for row in rows])),
-            t.read_at > now - SPACING,
-        )
-        .values(due_at=now + SPACING)
-    )
 
 
 def _fold(old: Columns, new: Columns) -> Sequence[tuple[str, Any]]:
@@ -85,13 +77,14 @@ def _fold(old: Columns, new: Columns) -> Sequence[tuple[str, Any]]:
     later = and_(new.happened_at.is_not(None), or_(old.happened_at.is_(None), new.happened_at >= old.happened_at))
     # One that is due for a first read does not wait longer because of another event.
     sooner = and_(old.stage == new.stage, old.due_at < new.due_at)
+    spaced = Later(old.read_at, SPACING) > new.wanted_at
     return [
         ("source", case((later, new.source), else_=func.coalesce(old.source, new.source))),
         ("event_id", case((later, new.event_id), else_=old.event_id)),
         ("happened_at", case((later, new.happened_at), else_=old.happened_at)),
         ("wanted_at", new.wanted_at),
         ("version", old.version + new.version),
-        ("due_at", case((sooner, old.due_at), else_=new.due_at)),
+        ("due_at", case((spaced, Later(new.wanted_at, SPACING)), (sooner, old.due_at), else_=new.due_at)),
         ("stage", new.stage),
         ("events", old.events + new.events),
         ("attempts", new.attempts),

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
+from typing import Any
 
-from sqlalchemy import and_, bindparam, or_, select, update
+from sqlalchemy import Select, and_, bindparam, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.db.bulk import put
+from core.db.bulk import for_each, lists, put
 from core.db.tables import employee, employee_alias
 from sync.effects import Alias
 
@@ -79,14 +81,20 @@ def valid_link(links: Iterable[Link], moment: datetime) -> Link | None:
 
 async def read_links(conn: AsyncConnection, corpid: str, userids: Sequence[str]) -> dict[str, list[Link]]:
     """Who of those that had these ids was renamed, in the order of time."""
-    t = employee_alias.c
+    dialect = conn.dialect.name
     found: dict[str, list[Link]] = {}
-    for begin in range(0, len(userids), _AT_ONCE):
-        rows = select(employee_alias).where(t.corpid == corpid, t.userid.in_(userids[begin : begin + _AT_ONCE]))
-        for row in await conn.execute(rows.order_by(t.userid, t.happened_at)):
-            link = Link(row.new_userid, row.happened_at, row.given_at, row.merged_at is not None)
-            found.setdefault(row.userid, []).append(link)
+    rows = await conn.execute(_links_of(dialect), lists(dialect, userid=userids) | {"corpid": corpid})
+    for row in sorted(rows, key=lambda row: row.happened_at):
+        link = Link(row.new_userid, row.happened_at, row.given_at, row.merged_at is not None)
+        found.setdefault(row.userid, []).append(link)
     return found
+
+
+@cache
+def _links_of(dialect: str) -> Select[Any]:
+    t = employee_alias.c
+    links = select(t.userid, t.new_userid, t.happened_at, t.given_at, t.merged_at)
+    return for_each(dialect, links.where(t.corpid == bindparam("corpid")), [t.userid])
 
 
 async def write_aliases(

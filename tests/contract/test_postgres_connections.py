@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest_asyncio
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from core.db import engine, looks, wishes
+from core.db import bulk, engine, looks, wishes
 from core.db.engine import Database, is_transient
 from core.db.looks import Ask
 from tests.support.databases import administration, database_on
@@ -29,9 +29,13 @@ MANY = 12
 
 
 @pytest.fixture
-def unspaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def unspaced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A customer may be read again at once; that it usually takes two seconds is another test's subject."""
     monkeypatch.setattr(wishes, "SPACING", timedelta())
+    # Statements are kept, with the time in them.
+    bulk._fold.cache_clear()
+    yield
+    bulk._fold.cache_clear()
 
 
 @pytest_asyncio.fixture

@@ -18,8 +18,9 @@ from core.db.tables import contact_event, customer, customer_follow, dead_letter
 from core.eventlog.base import PartitionLost
 from core.eventlog.embedded import EmbeddedLog
 from sync import told as told_module
-from sync.apply import DatabasePositions
+from sync.apply import CROWD, DatabasePositions
 from sync.dead_letters import TooManyDeadLetters
+from sync.pending import SETTLING
 from tests.support.applying import ApplyBench
 from tests.support.crm import contact_change, crm_database, day
 from tests.support.waiting import until
@@ -104,6 +105,15 @@ async def test_repeated_deliveries_are_one_ledger_row_and_one_wish(bench: ApplyB
     assert len(await bench.rows(contact_event)) == 1
     (wish,) = await bench.rows(pending_read, "events")
     assert wish == {"events": 5}
+
+
+@pytest.mark.parametrize(("events", "woken"), [(CROWD, 2), (CROWD - 1, 1)])
+async def test_the_end_of_a_crowd_is_told_once(bench: ApplyBench, events: int, woken: int) -> None:
+    await bench.deliver(*(contact_change("edit_external_contact", day(10), f"wm{number}") for number in range(events)))
+    await bench.apply()
+    assert bench.woken == [{"ww1"}] * woken
+    wishes = [row for row in await bench.rows(pending_read) if row["kind"] == "customer"]
+    assert {row["due_at"] - row["wanted_at"] for row in wishes} == {SETTLING if events == CROWD else timedelta()}
 
 
 async def test_an_employee_of_whom_nothing_is_known_is_looked_at_once(bench: ApplyBench) -> None:
