@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Select, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.db.bulk import for_each, lists, put
+from core.db.bulk import as_dicts, for_each, lists, put
 from core.db.tables import customer, customer_follow
 from core.db.wishes import CUSTOMER
 from sync.facts import Facts
@@ -182,8 +182,8 @@ async def hold(
     present = set((await conn.execute(_present(dialect), values)).scalars())
     missing = [userid for userid in userids if userid not in present]
     await put(conn, customer, [{"corpid": corpid, "userid": userid, "first_seen_at": now} for userid in missing])
-    found = (await conn.execute(_locked(dialect), values)).mappings()
-    return {row["userid"]: dict(row) for row in found}, set(missing)
+    found = as_dicts(await conn.execute(_locked(dialect), values))
+    return {row["userid"]: row for row in found}, set(missing)
 
 
 def _version(row: Row, cause: Cause, *, made: bool = False) -> Version:

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Select, and_, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.db.bulk import for_each, lists, put, remove
+from core.db.bulk import as_dicts, for_each, lists, put, remove
 from core.db.tables import customer_follow, customer_follow_tag, tag, tag_group
 from sync.facts import Facts, latest, lost, refuted
 from sync.history import Version, record
@@ -167,7 +167,7 @@ async def read_follows(conn: AsyncConnection, corpid: str, userids: Sequence[str
     """All relations of these customers, in key order, with every column but corpid."""
     dialect = conn.dialect.name
     found = await conn.execute(_follows_of(dialect), lists(dialect, userid=userids) | {"corpid": corpid})
-    rows = {(row["userid"], row["follow_userid"]): dict(row) for row in found.mappings()}
+    rows = {(row["userid"], row["follow_userid"]): row for row in as_dicts(found)}
     return dict(sorted(rows.items()))
 
 
@@ -176,8 +176,8 @@ async def read_tags(conn: AsyncConnection, corpid: str, userids: Sequence[str]) 
     found: dict[Relation, Tags] = {}
     dialect = conn.dialect.name
     values = lists(dialect, userid=userids) | {"corpid": corpid}
-    for row in (await conn.execute(_tags_of(dialect), values)).mappings():
-        found.setdefault((row["userid"], row["follow_userid"]), {})[row["tag_key"]] = dict(row)
+    for row in as_dicts(await conn.execute(_tags_of(dialect), values)):
+        found.setdefault((row["userid"], row["follow_userid"]), {})[row["tag_key"]] = row
     return found
 
 
