@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import ColumnElement, String, bindparam, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.credentials import CredentialStore
@@ -141,6 +141,12 @@ class SimulatedDatabase(Database):
         self._told = 0
 
     async def clock(self, conn: AsyncConnection) -> datetime:
+        return self._moment()
+
+    def clock_column(self) -> ColumnElement[Any]:
+        return bindparam("moment", callable_=lambda: self._moment().isoformat(), type_=String, unique=True)
+
+    def _moment(self) -> datetime:
         self._told += 1
         return datetime.fromtimestamp(int(self._time.now), UTC) + timedelta(microseconds=self._told)
 

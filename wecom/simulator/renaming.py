@@ -25,13 +25,13 @@ def rename(corp: Corp, employee: Employee, new_userid: str) -> None:
     for tag in corp.member_tags.values():
         tag.users = list(_replaced(tag.users, old, new))
     for chat in corp.chats.values():
-        chat.owner = new if chat.owner == old else chat.owner
+        chat.owner = _renamed(chat.owner, old, new)
         chat.admins = _replaced(chat.admins, old, new)
         for member in chat.members:
-            if member.type == STAFF and member.userid == old:
-                member.userid = new
-            if member.invitor == old:
-                member.invitor = new
+            if member.type == STAFF:
+                member.userid = _renamed(member.userid, old, new)
+            if member.invitor is not None:
+                member.invitor = _renamed(member.invitor, old, new)
     for agent in corp.agents:
         if agent.visible is not None and old.lower() in agent.visible:
             agent.visible = (agent.visible - {old.lower()}) | {new.lower()}
@@ -43,4 +43,9 @@ def _with_key(rows: dict[str, Value], old: str, new: str) -> dict[str, Value]:
 
 
 def _replaced(ids: Iterable[str], old: str, new: str) -> tuple[str, ...]:
-    return tuple(new if one == old else one for one in ids)
+    return tuple(_renamed(one, old, new) for one in ids)
+
+
+def _renamed(userid: str, old: str, new: str) -> str:
+    """In whatever spelling the id stands, as one that was given to somebody again has two."""
+    return new if userid.lower() == old.lower() else userid
