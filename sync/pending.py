@@ -246,17 +246,15 @@ async def settle(
     """
     if not plans:
         return
-    t = pending_read.c
-    # In key order, as apply takes them: deletes and updates one after the other would not be.
+    dialect = conn.dialect.name
     keys = {claim.key for claim in plans}
-    rows = select(t.kind, t.object_id, t.version, t.leased_by).where(_are(corpid, [*keys.union(wished)]))
-    rows = rows.order_by(t.kind, t.object_id)
-    if conn.dialect.name != "sqlite":
-        rows = rows.with_for_update()
-    found = {(row.kind, row.object_id): row for row in await conn.execute(rows)}
+    found: dict[Object, Any] = {}
+    # In key order, as apply takes them: deletes and updates one after the other would not be.
+    for kind, ids in _by_kind(keys.union(wished)):
+        rows = await conn.execute(_held(dialect), _ids(dialect, corpid, kind, ids))
+        found |= {(kind, row.object_id): row for row in rows}
     mine = {key: row.version for key, row in found.items() if key in keys and row.leased_by == reader}
     unchanged = {claim.key: after for claim, after in plans.items() if mine.get(claim.key) == claim.version}
-    dialect = conn.dialect.name
     for kind, ids in _by_kind(key for key, after in unchanged.items() if after is None):
         await conn.execute(_done(dialect), _ids(dialect, corpid, kind, ids))
     later = [
@@ -275,6 +273,15 @@ async def release(conn: AsyncConnection, corpid: str, objects: Iterable[Object],
     dialect = conn.dialect.name
     for kind, ids in _by_kind(objects):
         await conn.execute(_release(dialect), _ids(dialect, corpid, kind, ids) | {"reader": reader})
+
+
+@cache
+def _held(dialect: str) -> Select[Any]:
+    t = pending_read.c
+    rows = select(t.object_id, t.version, t.leased_by).where(
+        *(t.corpid == bindparam("of_corpid"), t.kind == bindparam("of_kind"), among(dialect, t.object_id))
+    )
+    return rows if dialect == "sqlite" else rows.order_by(t.object_id).with_for_update()
 
 
 @cache
@@ -299,10 +306,3 @@ async def next_due(conn: AsyncConnection, corpid: str) -> datetime | None:
     first = select(func.min(t.due_at)).where(t.corpid == corpid, t.leased_until.is_(None))
     found: datetime | None = (await conn.execute(first)).scalar_one()
     return found
-
-
-def _are(corpid: str, objects: Iterable[Object]) -> Any:
-    t = pending_read.c
-    return and_(
-        t.corpid == corpid, or_(*(and_(t.kind == kind, t.object_id.in_(ids)) for kind, ids in _by_kind(objects)))
-    )
