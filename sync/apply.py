@@ -110,9 +110,10 @@ class Applier:
         health: Component,
         *,
         applied: Callable[[Iterable[str]], None],
+        caught_up: Callable[[Iterable[str]], None] | None = None,
     ) -> None:
-        """``applied`` is called with the corpids of every batch that was committed, and again when nothing waits behind
-        a crowd of events any more.
+        """``applied`` is called with the corpids of every batch that was committed, ``caught_up`` with those of a crowd
+        of events when nothing waits behind it any more.
         """
         self._database = database
         self._lock = _lock(database)
@@ -120,6 +121,7 @@ class Applier:
         self._metrics = metrics
         self._health = health
         self._applied = applied
+        self._caught_up = caught_up or applied
         self._crowded: set[str] = set()
         self._waiting_since: int | None = None
         self._measured_at = -MEASURED_EVERY
@@ -142,8 +144,8 @@ class Applier:
                 if batch.records:
                     self._waiting_since = min(record.appended_at for record in batch.records)
                 elif self.behind:
-                    caught_up, self._crowded = self._crowded, set()
-                    self._applied(caught_up)
+                    corpids, self._crowded = self._crowded, set()
+                    self._caught_up(corpids)
                 if batch:
                     await self._apply(batch, reader.log_id)
                     await reader.report(batch)

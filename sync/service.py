@@ -61,7 +61,9 @@ class SyncService:
         reader = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
         self._apply_health = health.component("apply", stalls_after=120)
         # Kept when ``run`` is called again after a failure, so that its ceilings hold until the process starts anew.
-        self._applier = Applier(database, decode, metrics, self._apply_health, applied=self._wake)
+        self._applier = Applier(
+            database, decode, metrics, self._apply_health, applied=self._wake, caught_up=self._hurry
+        )
         self._refreshers = {
             entry.corpid: CorpRefresher(
                 entry.corpid,
@@ -109,13 +111,15 @@ class SyncService:
 
     def wake(self, corpid: str) -> None:
         """Somebody waits for something of this corp: look now."""
-        if corpid in self._refreshers:
-            self._refreshers[corpid].wake(hurry=True)
+        self._hurry((corpid,))
 
-    def _wake(self, corpids: Iterable[str]) -> None:
+    def _wake(self, corpids: Iterable[str], *, hurry: bool = False) -> None:
         for corpid in corpids:
             if corpid in self._refreshers:
-                self._refreshers[corpid].wake()
+                self._refreshers[corpid].wake(hurry=hurry)
+
+    def _hurry(self, corpids: Iterable[str]) -> None:
+        self._wake(corpids, hurry=True)
 
 
 async def _unless_stopping(work: Coroutine[Any, Any, T], stopping: asyncio.Event) -> T | None:
