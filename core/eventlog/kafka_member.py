@@ -200,7 +200,7 @@ class Member:
         # Not to be cancelled: the request inside would go on, and nobody would hear of its failure.
         committing = asyncio.create_task(consumer.commit(wanted), name="kafka-commit-offsets")
         self._committing.add(committing)
-        committing.add_done_callback(self._committing.discard)
+        committing.add_done_callback(self._committed)
         done, _ = await asyncio.wait({committing}, timeout=_BOUND)
         if not done:
             return False
@@ -211,6 +211,12 @@ class Member:
         except KafkaError:
             return False
         return True
+
+    def _committed(self, committing: asyncio.Task[None]) -> None:
+        self._committing.discard(committing)
+        if not committing.cancelled():
+            # Who asked may have stopped waiting for it; nobody else is to hear of a failure then.
+            committing.exception()
 
     def tell(self, error: BaseException) -> None:
         """Say in health why nothing is read."""
