@@ -130,7 +130,7 @@ async def write_answers(
         new = _customer_row(answer, old) if newer(answer.fetched_at, old["fetched_at"]) else old
         if new != old:
             new_customers.append((new, old))
-        result.changed = differs(customer, new, old)
+        result.changed, result.unproven = differs(customer, new, old), answer.object_id in made
         if result.changed or answer.object_id in made:
             customer_versions.append(_version(new, answer.cause, made=not result.changed))
         rows, listed = standing[answer.object_id], _by_member(answer.found, newest)

@@ -38,7 +38,16 @@ def _called(world: World, corpid: str) -> Change | None:
     return world.set_chat_name(corpid, chat.chat_id, "after")
 
 
-@pytest.mark.parametrize("change", [_moved, _tagged, _placed, _called])
+def _remarked(world: World, corpid: str) -> Change | None:
+    """A customer whose beginning nobody was told of, long ago."""
+    corp = world.corp(corpid)
+    userid, employee = next(iter(corp.customers)), next(iter(corp.employees))
+    world.add(corpid, userid, employee)
+    world.clock.now += 60  # type: ignore[attr-defined]
+    return world.edit(corpid, userid, employee, remark="a new remark")
+
+
+@pytest.mark.parametrize("change", [_remarked, _moved, _tagged, _placed, _called])
 async def test_an_answer_that_lags_is_not_believed_because_it_is_the_first(
     tmp_path: Path, change: Callable[[World, str], Change | None]
 ) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 from sqlalchemy import update
 
+from core.db.bulk import put
 from core.db.engine import Database
-from core.db.tables import pending_read
+from core.db.tables import customer, pending_read
 from core.db.wishes import CUSTOMER
 from core.health import Health
 from core.metrics import Metrics
@@ -50,12 +51,15 @@ class Desk:
         self.stopping = asyncio.Event()
 
     async def want(self, *userids: str, times: int = 1, **more: Any) -> None:
-        """Events named these customers."""
+        """Events named these customers, and not for the first time."""
         effects = [
             Effect(True, userid, wishes=((CUSTOMER, userid),), **more) for userid in userids for _ in range(times)
         ]
         async with self.database.write() as conn:
-            await want(conn, self.database.dialect, "ww1", effects, await self.database.clock(conn))
+            now = await self.database.clock(conn)
+            known = [{"corpid": "ww1", "userid": userid, "first_seen_at": now} for userid in sorted(set(userids))]
+            await put(conn, customer, known)
+            await want(conn, self.database.dialect, "ww1", effects, now)
 
     async def added(self, member: str = "zhangsan", userid: str = "wmA") -> None:
         """An add event."""
