@@ -58,17 +58,21 @@ async def until_applied(
 ) -> Progress:
     """Wait until so many records of the log are applied as ``records`` says, and nothing is left to be read.
 
-    ``told`` hears of every look. Raises ``TimeoutError`` after ``seconds``.
+    ``told`` hears of every look. Raises ``TimeoutError`` after ``seconds``, with the last one.
     """
-    async with asyncio.timeout(seconds):
-        while True:
-            try:
-                progress = await progress_of(database, first)
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-            else:
-                told(progress)
-                if progress.applied >= records() and progress.to_read == 0:
-                    return progress
-            await asyncio.sleep(0.25)
+    progress: Progress | None = None
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    progress = await progress_of(database, first)
+                except Exception as error:
+                    if not is_transient(error):
+                        raise
+                else:
+                    told(progress)
+                    if progress.applied >= records() and progress.to_read == 0:
+                        return progress
+                await asyncio.sleep(0.25)
+    except TimeoutError as error:
+        raise TimeoutError(f"{records()} records are not applied and read within {seconds:g} s: {progress}") from error

@@ -262,7 +262,12 @@ class Cluster:
         """Wait until everything received is published, applied and read; returns what is in the topic."""
         await self.until_relayed(seconds)
         records = await self.records()
-        await until_applied(self.database, lambda: len(records), seconds=seconds, first=0)
+        try:
+            await until_applied(self.database, lambda: len(records), seconds=seconds, first=0)
+        except TimeoutError as error:
+            left = await self.rows("SELECT * FROM pending_read WHERE stage <> 'recheck'")
+            error.add_note(f"positions {await self.positions()}, to read:\n" + "\n".join(map(str, left)))
+            raise
         return records
 
     async def check(self, records: Sequence[Published]) -> Report:
