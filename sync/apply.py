@@ -190,6 +190,7 @@ class Applier:
             except Exception as error:
                 if not is_transient(error):
                     raise
+                _log.warning("apply.waits", error=name_of(error), seconds=1.0)
                 await stopped_within(stopping, 1.0)
             else:
                 return
