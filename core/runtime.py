@@ -142,7 +142,7 @@ class Supervisor:
                 self._fatal = self._fatal or error
                 return
             except (Exception, asyncio.CancelledError) as error:
-                if isinstance(error, asyncio.CancelledError) and _cancelled_from_outside():
+                if isinstance(error, asyncio.CancelledError) and cancelled_from_outside():
                     raise
                 reason = describe(error)
                 _log.exception("part.failed", part=part.name)
@@ -173,10 +173,23 @@ async def stopped_within(stopping: asyncio.Event, seconds: float) -> bool:
     return True
 
 
-def _cancelled_from_outside() -> bool:
+def cancelled_from_outside() -> bool:
     """Whether this task itself was cancelled, and not something that it waited for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def aloud(work: Awaitable[object]) -> None:
+    """Do it as a task of a group: there, a task that ends because what it waited for was cancelled goes unnoticed.
+
+    Raises ``RuntimeError`` then.
+    """
+    try:
+        await work
+    except asyncio.CancelledError as error:
+        if cancelled_from_outside():
+            raise
+        raise RuntimeError("what it waited for was cancelled") from error
 
 
 def _unheard(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

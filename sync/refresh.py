@@ -19,7 +19,7 @@ from core.db.wishes import CUSTOMER
 from core.health import Component
 from core.logs import get_logger
 from core.metrics import Metrics
-from core.runtime import stopped_within
+from core.runtime import aloud, stopped_within
 from sync.effects import Effect, Object
 from sync.objects.base import Answer, Kind
 from sync.pending import Claim, Next, claim, next_due, plan, postpone, release, settle, want
@@ -107,7 +107,7 @@ class CorpRefresher:
         self._ok()
         async with asyncio.TaskGroup() as lanes:
             for lane in range(LANES):
-                lanes.create_task(self._work(lane, stopping), name=f"refresh:{self._corpid}:{lane}")
+                lanes.create_task(aloud(self._work(lane, stopping)), name=f"refresh:{self._corpid}:{lane}")
 
     async def _work(self, lane: int, stopping: asyncio.Event) -> None:
         delay = 0.0

@@ -16,6 +16,7 @@ from core.db.upsert import upsert
 from core.eventlog.base import EventLog
 from core.health import Health
 from core.metrics import Metrics
+from core.runtime import aloud
 from core.schema import require_current
 from core.settings import Settings
 from sync.apply import Applier, DatabasePositions, Decode, decode_delivery
@@ -103,8 +104,8 @@ class SyncService:
                 return
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             for corpid, refresher in self._refreshers.items():
-                tasks.create_task(refresher.run(stopping), name=f"refresh:{corpid}")
-            tasks.create_task(self._applier.run(reader, stopping), name="apply")
+                tasks.create_task(aloud(refresher.run(stopping)), name=f"refresh:{corpid}")
+            tasks.create_task(aloud(self._applier.run(reader, stopping)), name="apply")
             tasks.create_task(
                 keep_measuring(self._database, self._metrics, list(self._refreshers), stopping), name="gauges"
             )

@@ -23,6 +23,7 @@ from aiokafka.errors import (
 from core.eventlog.base import PartitionLost
 from core.eventlog.kafka_clients import ask_for_metadata, is_fetching, stop_consumer
 from core.logs import get_logger
+from core.runtime import cancelled_from_outside
 
 _log = get_logger(__name__)
 
@@ -202,7 +203,7 @@ class Member:
         self._committing.add(committing)
         committing.add_done_callback(self._committed)
         done, _ = await asyncio.wait({committing}, timeout=_BOUND)
-        if not done:
+        if not done or committing.cancelled():
             return False
         try:
             committing.result()
@@ -254,6 +255,10 @@ class Member:
                 pass
             except (KafkaError, OSError) as error:
                 self.tell(error)
+            except asyncio.CancelledError:
+                # The client cancels what it waits for itself when a connection breaks at a bad moment.
+                if cancelled_from_outside():
+                    raise
             finally:
                 self._consumer = None
                 self._gone()

@@ -17,6 +17,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionE
 from core.eventlog.base import Batch, Gap, LogError, LogUnavailable, PartitionLost, Positions, Record, Span
 from core.eventlog.kafka_cluster import EARLIEST, LATEST
 from core.eventlog.kafka_member import FORBIDDEN, Assignment, Member, Pace, Source
+from core.runtime import cancelled_from_outside
 
 _PAUSE = 1.0
 _CALM = 3.0
@@ -186,6 +187,11 @@ class KafkaReader:
         except NoOffsetForPartitionError:
             # It looked before the position was set.
             pass
+        except asyncio.CancelledError:
+            if cancelled_from_outside():
+                raise
+            self._member.rejoin("fetching was cancelled")
+            await self._nap(deadline)
         except OffsetOutOfRangeError as error:
             await self._out_of_range([tp.partition for tp in error.args[0]], deadline)
         except (KafkaError, AssertionError) as error:

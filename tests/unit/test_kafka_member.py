@@ -18,6 +18,11 @@ pytestmark = pytest.mark.asyncio
 
 class _Source:
     topic = "contact-events"
+    options: dict[str, Any] = {}  # noqa: RUF012
+    away = False
+
+    def trouble(self, part: object, reason: str | None) -> None:
+        """Nobody looks."""
 
 
 class _SlowConsumer:
@@ -48,3 +53,45 @@ async def test_a_commit_that_fails_when_nobody_waits_for_it_any_more(monkeypatch
     await until(lambda: not member._committing)
     gc.collect()
     assert complaints == []
+
+
+async def test_a_commit_that_the_client_cancels_was_none() -> None:
+    source: Any = _Source()
+    member, consumer = Member(source, "crm-sync", Pace()), _SlowConsumer()
+    member._consumer = consumer
+    committing = asyncio.create_task(member.commit({0: 7}))
+    await until(lambda: consumer.asked == 1)
+    (asked,) = member._committing
+    asked.cancel()
+    assert await committing is False
+
+
+async def test_a_member_whose_client_cancels_its_start_goes_on_with_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[Any] = []
+
+    class Consumer:
+        def __init__(self, **_options: object) -> None:
+            made.append(self)
+
+        def subscribe(self, topics: object, listener: object) -> None:
+            """Nothing comes."""
+
+        async def start(self) -> None:
+            if len(made) == 1:
+                raise asyncio.CancelledError
+
+    async def stop_consumer(*_arguments: object) -> None:
+        """There is nothing to stop."""
+
+    monkeypatch.setattr(kafka_member, "AIOKafkaConsumer", Consumer)
+    monkeypatch.setattr(kafka_member, "stop_consumer", stop_consumer)
+    source: Any = _Source()
+    member = Member(source, "crm-sync", Pace())
+    member.start()
+    await until(lambda: member.consumer is not None)
+    assert member.consumer is made[1]
+    await member.stop()
+    member.check()
+    assert len(made) == 2

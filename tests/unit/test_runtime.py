@@ -12,7 +12,7 @@ import pytest
 
 from core.health import Health
 from core.metrics import Metrics
-from core.runtime import FatalError, Supervisor
+from core.runtime import FatalError, Supervisor, aloud
 from tests.support.waiting import until
 
 DEADLINE = 10.0
@@ -229,3 +229,27 @@ async def test_a_part_that_breaks_while_stopping_is_not_started_again() -> None:
         supervisor.stop()
         assert await asyncio.wait_for(task, DEADLINE) == 0
     assert runs == 1
+
+
+@pytest.mark.asyncio
+async def test_a_task_of_a_group_that_is_cancelled_by_what_it_waited_for_does_not_end_unnoticed() -> None:
+    async def waits_for_what_is_cancelled() -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    async with asyncio.TaskGroup() as tasks:
+        silent = tasks.create_task(waits_for_what_is_cancelled())
+    assert silent.cancelled()
+    with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="what it waited for was cancelled")):
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(aloud(waits_for_what_is_cancelled()))
+
+
+@pytest.mark.asyncio
+async def test_a_task_of_a_group_that_is_cancelled_itself_ends_as_ever() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(aloud(asyncio.Event().wait()))
+        await asyncio.sleep(0)
+        waiting.cancel()
+    assert waiting.cancelled()
