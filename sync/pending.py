@@ -44,6 +44,8 @@ RECHECK = (timedelta(minutes=1), timedelta(hours=25))
 # While events wait in line: one read after many of them says as much as one after each.
 SETTLING = timedelta(seconds=1)
 BACKOFF_LIMIT = timedelta(minutes=10)
+# What only a permission can help: counted with the rechecks, as nothing is late by it.
+RARELY = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +108,13 @@ def plan(claim: Claim, written: Written, now: datetime) -> Next | None:
 
 
 def postpone(claim: Claim, now: datetime, reason: str, wait: float | None = None) -> Next:
-    """After a read without an answer: in ``wait`` seconds, or later and later (1 s to 10 min)."""
+    """After a read without an answer: in ``wait`` seconds, or later and later (1 s to 10 min).
+
+    What is read ``RARELY`` from now on is a recheck.
+    """
     delay = timedelta(seconds=wait) if wait is not None else timedelta(seconds=2.0 ** min(claim.attempts, 20))
     return Next(
-        claim.stage,
+        "recheck" if wait == RARELY else claim.stage,
         now + (delay if wait is not None else min(delay, BACKOFF_LIMIT)),
         # Steps of the ladder are not failures, and a failure is no step.
         claim.attempts if claim.stage == "unseen" or wait is not None else claim.attempts + 1,

@@ -19,10 +19,10 @@ from core.db.wishes import CUSTOMER
 from core.health import Component
 from core.logs import get_logger
 from core.metrics import Metrics
-from core.runtime import aloud, stopped_within
+from core.runtime import aloud, cancelled_from_outside, stopped_within
 from sync.effects import Effect, Object
 from sync.objects.base import Answer, Kind
-from sync.pending import Claim, Next, claim, next_due, plan, postpone, release, settle, want
+from sync.pending import RARELY, Claim, Next, claim, next_due, plan, postpone, release, settle, want
 from wecom.client import WeComClient
 from wecom.errors import ApiError, CorpPaused, NotVisible, RateLimited, RequestRefused, Retry
 
@@ -39,9 +39,8 @@ LOOK_AGAIN = 1.0
 # Between the beginnings of two rounds that are not full: each costs the same statements, whether for one row or many.
 GATHER = 0.05
 STOP_AFTER = 1.0
-# What only a change of the program can help is not asked for in a hurry, and what only a permission can, less still.
+# What only a change of the program can help is not asked for in a hurry.
 HOPELESS = 600.0
-RARELY = 86400.0
 # No permission for one API, which says nothing about the others (document 90313).
 NOT_ALLOWED = frozenset({48002, 48009})
 
@@ -247,7 +246,9 @@ class CorpRefresher:
         except ApiError as error:
             result.postponed[row] = (_words(error), None)
             outcome = "retry" if isinstance(error, Retry) else "failed"
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and cancelled_from_outside():
+                raise
             # A bug, or an answer that nobody thought of. One object must not hold up the others of its corp.
             _log.exception("read.failed", corpid=self._corpid, error=type(error).__name__)
             result.postponed[row] = (f"can't be read: {type(error).__name__}", HOPELESS)

@@ -66,7 +66,7 @@ def for_each(dialect: str, query: Select[Any], columns: Sequence[Column[Any]]) -
 def lists(dialect: str, **values: Sequence[Any]) -> dict[str, Any]:
     """Parameters for a statement of ``for_each``: for each column its values, together the wanted rows.
 
-    They are in key order against deadlocks, and none comes twice.
+    The caller brings them in key order, against deadlocks, and none of them twice.
     """
     if dialect == "postgresql":
         return _encoded([dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)])

@@ -68,7 +68,8 @@ _APPLICATION = "wecom-crm"
 _END_HALVES = text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE datname = current_database() AND usename = current_user AND application_name = :application"
-    " AND state = 'active' AND wait_event IN ('ClientRead', 'ClientWrite')"
+    # With a transaction id: one that only reads holds up nobody, and may take its time with what it gets.
+    " AND state = 'active' AND wait_event IN ('ClientRead', 'ClientWrite') AND backend_xid IS NOT NULL"
     " AND query_start < clock_timestamp() - make_interval(secs => :seconds)"
 )
 
@@ -242,6 +243,8 @@ def _json(value: Any) -> str:
 
 def _for_postgresql(statement_seconds: float) -> dict[str, Any]:
     settings = {"application_name": _APPLICATION, "lock_timeout": f"{LOCK_SECONDS * 1000}"}
+    # A moment without a zone, in JSON say, is one in UTC.
+    settings |= {"timezone": "UTC"}
     settings |= {"statement_timeout": f"{statement_seconds * 1000:.0f}"}
     # A process that is frozen in the middle holds up all others that long.
     settings |= {"idle_in_transaction_session_timeout": f"{IDLE_TRANSACTION_SECONDS * 1000}"}

@@ -59,8 +59,8 @@ class Aliases:
             else:
                 new, result.unfinished = await _move(conn, dialect, corpid, answer, now)
                 busy = new is not None
-                if new is not None and not result.unfinished:
-                    # Who left before the last of it was moved: that ends as well.
+                if new is not None:
+                    # Who left before the last of it was moved: that ends as well. What is left may be another's.
                     result.wishes.append((DEPARTURE, new))
         return done
 

@@ -28,15 +28,16 @@ async def move_chats(move: Move, most: int) -> int:
     ids = sorted({*ids, *joined_ids})[:most]
     if not ids:
         return 0
-    old, _ = await lock_rows(move.conn, move.dialect, group_chat, move.corpid, ids, move.now)
+    found, _ = await lock_rows(move.conn, move.dialect, group_chat, move.corpid, ids, move.now)
+    old = move.still(found, "fetched_at")
     new = {
         chat_id: row
         | {"owner": move.new if row["owner"] == move.old else row["owner"], "admins": move.renamed(row["admins"])}
         for chat_id, row in old.items()
     }
-    causes = dict.fromkeys(ids, move.cause)
+    causes = dict.fromkeys(old, move.cause)
     await save_rows(move.conn, group_chat, move.corpid, old, new, (), causes, move.now)
-    await _move_members(move, ids)
+    await _move_members(move, sorted(old))
     return most if more or more_joined else len(ids)
 
 

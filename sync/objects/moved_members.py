@@ -31,13 +31,15 @@ async def move_member(move: Move, most: int) -> int:
         return 0
     both = {move.old, move.new} if move.old in ids else set()
     old, made = await lock_rows(move.conn, move.dialect, employee, move.corpid, both | set(ids), move.now)
+    if both and not move.is_before(old[move.old], "fetched_at", "last_create_at", "last_delete_at"):
+        both = set()
     new = {
         userid: row | {"direct_leaders": move.renamed(row["direct_leaders"])}
-        for userid, row in old.items()
+        for userid, row in move.still(old, "fetched_at").items()
         if userid != move.old
     }
     if both:
-        new[move.new] = merged(old[move.old], new[move.new], move.told_at)
+        new[move.new] = merged(old[move.old], old[move.new], move.told_at)
         new[move.new]["direct_leaders"] = move.renamed(new[move.new]["direct_leaders"])
     causes = dict.fromkeys(old, move.cause)
     await save_rows(move.conn, employee, move.corpid, old, new, made, causes, move.now)
@@ -92,6 +94,7 @@ async def move_departments(move: Move, most: int) -> int:
     if not ids:
         return 0
     old, _ = await lock_rows(move.conn, move.dialect, department, move.corpid, ids, move.now)
+    old = move.still(old, "fetched_at")
     new = {number: row | {"leaders": move.renamed(row["leaders"])} for number, row in old.items()}
     causes = dict.fromkeys(old, move.cause)
     await save_rows(move.conn, department, move.corpid, old, new, (), causes, move.now)
@@ -108,8 +111,9 @@ async def move_tags(move: Move, most: int) -> int:
     ids, more = await move.keys(tagged.order_by(t.tagid), most)
     if not ids:
         return 0
-    await lock_rows(move.conn, move.dialect, employee_tag, move.corpid, ids, move.now)
-    rows = [{"corpid": move.corpid, "tagid": number, "member_type": "user"} for number in ids]
+    found, _ = await lock_rows(move.conn, move.dialect, employee_tag, move.corpid, ids, move.now)
+    theirs = sorted(move.still(found, "fetched_at"))
+    rows = [{"corpid": move.corpid, "tagid": number, "member_type": "user"} for number in theirs]
     await remove(move.conn, employee_tag_member, [row | {"member_id": move.old} for row in rows])
     await put(move.conn, employee_tag_member, [row | {"member_id": move.new} for row in rows])
     return most if more else len(ids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -44,6 +44,10 @@ class Move:
     def is_before(self, row: Row, *names: str) -> bool:
         """The same of a row that is locked by now."""
         return self.given_at is None or all(row[name] is None or row[name] < self.given_at for name in names)
+
+    def still(self, rows: Mapping[str, Row], *names: str) -> dict[str, Row]:
+        """Those of the rows, which are locked by now, of which it holds: others may have been written until then."""
+        return {key: row for key, row in rows.items() if self.is_before(row, *names)}
 
     def renamed(self, ids: Iterable[str] | None) -> list[str] | None:
         """Such a list with the new id in place of the old one, each id once."""

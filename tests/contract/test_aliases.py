@@ -31,7 +31,7 @@ from core.db.tables import (
 from core.db.wishes import Wish, write_wishes
 from sync.effects import MEMBER, Alias, Effect
 from sync.facts import Existence, Facts
-from sync.objects import aliases, moved_relations
+from sync.objects import aliases, moved_members, moved_relations
 from sync.objects.aliases import Aliases
 from sync.objects.base import Answer, Cause, Written
 from sync.objects.customers import write_answers, write_facts
@@ -556,6 +556,65 @@ async def test_a_relation_that_becomes_the_next_owners_before_it_is_locked(
     monkeypatch.setattr(moved_relations, "_customers", customers)
     await store.move_all()
     assert await store.rows(customer_follow, "userid", "follow_userid") == [("wmA", "new"), ("wmB", "old")]
+
+
+@pytest.mark.parametrize("kind", ["member", "department", "tag"])
+async def test_a_row_that_becomes_the_next_owners_before_it_is_locked(
+    store: Store, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Somebody else reads it between the look for what is to be moved and the lock."""
+    read: dict[str, tuple[Any, str, Any]] = {
+        "member": (Members(), "old", a_member("old", name="Second")),
+        "department": (Departments(), "1", Department(1, "R&D", None, 1, 5, ("old",))),
+        "tag": (MemberTags(), "7", MemberTag(7, "VIP", ("old",), ())),
+    }
+    writer, object_id, found = read[kind]
+    await store.read(writer, object_id, a_member("old", name="First") if kind == "member" else found, day(11))
+    await store.told(("old", "new"))
+    await store.told(("third", "old"), at=day(13))
+    lock_rows = moved_members.lock_rows
+
+    async def lock(conn: Any, dialect: str, table: Table, corpid: str, ids: Any, now: datetime) -> Any:
+        if table.name in {"employee", "department", "employee_tag"}:
+            monkeypatch.setattr(moved_members, "lock_rows", lock_rows)
+            await writer.write(conn, dialect, corpid, [Answer(object_id, day(14), found)], now)
+        return await lock_rows(conn, dialect, table, corpid, ids, now)
+
+    monkeypatch.setattr(moved_members, "lock_rows", lock)
+    await store.move_all()
+    assert moved_members.lock_rows is lock_rows
+    if kind == "member":
+        assert ("old", "Second") in await store.rows(employee, "userid", "name")
+        assert ("new", "Second") not in await store.rows(employee, "userid", "name")
+    elif kind == "department":
+        assert await store.rows(department, "leaders") == [(["old"],)]
+    else:
+        assert await store.rows(employee_tag_member, "member_id") == [("old",)]
+
+
+async def test_whoever_had_the_rows_last_is_looked_at_for_a_departure(store: Store) -> None:
+    """In the order of ids, not of time: the first of the two moves the other's rows along."""
+    await store.facts({("wmA", "b"): Facts(add_at=day(9))})
+    await store.told(("b", "c"), at=day(11))
+    await store.told(("a", "b"), at=day(12))
+    wishes, left = set(), {"a", "b"}
+    while left:
+        done = await store.move(*sorted(left))
+        wishes |= {wish for each in done.values() for wish in each.wishes}
+        left = {userid for userid, each in done.items() if each.unfinished}
+    assert wishes == {("departure", "c"), ("departure", "b")}
+
+
+async def test_each_of_two_who_had_an_id_is_looked_at_for_a_departure(store: Store) -> None:
+    await store.facts({("wmA", "old"): Facts(add_at=day(10)), ("wmB", "old"): Facts(add_at=day(12, 5))})
+    await store.told(("old", "new"), at=day(12))
+    await store.told(("old", "other"), at=day(13))
+    wishes: set[Any] = set()
+    unfinished = True
+    while unfinished:
+        done = (await store.move())["old"]
+        wishes, unfinished = wishes | set(done.wishes), done.unfinished
+    assert wishes == {("departure", "new"), ("departure", "other")}
 
 
 @pytest.mark.parametrize("first", ["old", "third"])

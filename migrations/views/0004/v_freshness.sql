@@ -8,7 +8,7 @@ SELECT
     COALESCE(p.waiting, 0) AS waiting_reads,  -- integer | Objects that events or employees named and that are still to be read
     p.oldest_at AS oldest_wait_at,  -- instant | When the longest waiting of them was last asked for; NULL: nothing waits
     SECONDS_SINCE(p.oldest_at) AS oldest_wait_seconds,  -- integer | How long ago that was
-    COALESCE(p.rechecks, 0) AS rechecks,  -- integer | Objects that have been read and will be looked at once more
+    COALESCE(p.rechecks, 0) AS rechecks,  -- integer | Objects that will be looked at once more later: after a transfer, or as the app may not read them
     COALESCE(k.never_read, 0) AS customers_never_read,  -- integer | Customers of whom only events tell, and who are not gone
     COALESCE(f.never_read, 0) AS relations_never_read,  -- integer | Standing relations that no answer has listed yet
     COALESCE(m.never_read, 0) AS employees_never_read,  -- integer | Employees of whom only events tell, and who have not left
