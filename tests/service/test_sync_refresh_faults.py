@@ -95,7 +95,8 @@ async def test_an_app_that_may_not_read_something_else_goes_on_with_customers(
     assert desk.api.read_of() == ["wmA"]
     row = await desk.pending(object_id)
     assert row is not None
-    assert row["reason"] == f"{api}: 48002"
+    # Nothing is late because of it.
+    assert (row["stage"], row["reason"]) == ("recheck", f"{api}: 48002")
     assert row["due_at"] - row["read_at"] >= timedelta(days=1)
     assert desk.state == ("ok", f"not allowed to read: {api}: 48002")
 
@@ -214,14 +215,15 @@ async def test_an_answer_never_looks_newer_than_its_call(tmp_path: Path) -> None
         assert row["fetched_at"] <= now
 
 
+@pytest.mark.parametrize("error", [LookupError("a bug"), asyncio.CancelledError()], ids=["bug", "cancelled within"])
 async def test_one_object_that_breaks_the_reader_is_put_off_and_the_others_are_read(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     real: Callable[..., Awaitable[Any]] = customers_module.read_customer
 
     async def read(client: Any, corpid: str, secret: str, userid: str) -> Any:
         if userid == "wmBad":
-            raise LookupError("a bug")
+            raise error
         return await real(client, corpid, secret, userid)
 
     monkeypatch.setattr(customers_module, "read_customer", read)
@@ -231,7 +233,7 @@ async def test_one_object_that_breaks_the_reader_is_put_off_and_the_others_are_r
     assert await desk.pending() is None
     row = await desk.pending("wmBad")
     assert row is not None
-    assert (row["reason"], row["leased_until"]) == ("can't be read: LookupError", None)
+    assert (row["reason"], row["leased_until"]) == (f"can't be read: {type(error).__name__}", None)
     assert row["due_at"] - row["read_at"] >= timedelta(minutes=10)
 
 
