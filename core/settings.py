@@ -112,6 +112,8 @@ def _callback_name(value: str) -> str:
 
 
 def _long_enough(value: SecretStr) -> SecretStr:
+    if value.get_secret_value().startswith("put here "):
+        raise _refuse("is the example's, which everybody knows; make one with: openssl rand -base64 32")
     if len(value.get_secret_value()) < SHORTEST_SECRET_KEY:
         raise _refuse(f"must have at least {SHORTEST_SECRET_KEY} characters; make one with: openssl rand -base64 32")
     return value

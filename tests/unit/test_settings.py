@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from core.settings import Settings, SettingsError, load, parse
 
 KEY = "k" * 43
+README = Path(__file__).resolve().parents[2] / "README.md"
 GOOD = f"""
 [service]
 secret_key = "{"s" * 32}"
@@ -118,6 +120,14 @@ def test_the_environment_goes_over_the_tables() -> None:
 )
 def test_a_variable_that_can_not_be_meant_so(name: str, value: str, problem: str) -> None:
     assert problems_of(GOOD, **{name: value}) == [f"{name}: {problem}"]
+
+
+def test_the_key_of_the_readme_is_refused() -> None:
+    found = re.search(r'secret_key = "(.+)"', README.read_text(encoding="utf-8"))
+    assert found is not None
+    (problem,) = problems_of(GOOD, WECOM_CRM_SERVICE__SECRET_KEY=found[1])
+    assert "is the example's, which everybody knows" in problem
+    assert found[1] not in problem
 
 
 def test_a_problem_names_the_variable_it_came_from() -> None:
