@@ -285,7 +285,7 @@ def test_the_examples_of_variables_are_taken() -> None:
     example = next(iter(blocks(REFERENCE / "configuration.md", "sh")))
     environ = {
         name: value.strip("'") if "$(" not in value else "k" * 32
-        for name, _, value in (line.partition("=") for line in example.splitlines())
+        for name, _, value in (line.removeprefix("export ").partition("=") for line in example.splitlines())
     }
     assert len(environ) > 3
     assert all(name.startswith(ENV_PREFIX) for name in environ)
