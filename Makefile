@@ -1,7 +1,7 @@
 # Nothing but make and Python 3.11 or newer is needed; everything else goes into .venv, from the locked versions.
 #
 #   make demo          the whole product against a small WeCom of its own, in demo-data/; Ctrl-C ends it
-#   make demo ONCE=1   a fixed run in an empty folder, compared row by row at the end
+#   make demo ONCE=1   2,000 events in an empty folder, compared row by row at the end
 #   make test          every check and every test
 #   make check         lint, format, types, import contracts
 #   make vendor        the third-party files of the sidebar's page, fetched if they are not there

@@ -9,7 +9,7 @@ SELECT
          END AS present,  -- integer | 1: is there as far as is known; 0: has left, or is out of the app's range
     COALESCE(r.standing, 0) AS standing_customers,  -- integer | Customers whom the employee has now
     COALESCE(r.doubtful, 0) AS doubtful_customers,  -- integer | Of these, those that the platform does not list
-    COALESCE(t.tagged, 0) AS tagged_customers,  -- integer | Of these, customers with at least one tag of this employee
+    COALESCE(t.tagged, 0) AS tagged_customers,  -- integer | Of the standing ones, customers with at least one tag of this employee
     COALESCE(r.added_30_days, 0) AS added_30_days,  -- integer | Relations that began in the last 30 times 24 hours
     COALESCE(r.lost_30_days, 0) AS lost_30_days,  -- integer | Relations that ended in that time and stand no more
     COALESCE(r.lost_by_customer_30_days, 0) AS lost_by_customer_30_days,  -- integer | Of these, ended by the customer
