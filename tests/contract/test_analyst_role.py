@@ -21,8 +21,8 @@ from core.db.tables import ALL_TABLES, HISTORY, customer, customer_follow, dead_
 from tests.support.crm import crm_database_at, day
 from tests.support.databases import administration, database_on
 from tests.support.views import COLUMNS, Ledger, put
+from wecom_crm import cli
 from wecom_crm.analyst_role import role_script
-from wecom_crm.cli import app
 
 NUMBERS = ("13800000001", "+8613900000002", "0755-88880003", "13700000004", "13600000005")
 IN_REMARKS, OF_EMPLOYEE, LANDLINE, IN_PROFILE, IN_EVENT = [NUMBERS[0], NUMBERS[1]], NUMBERS[0], *NUMBERS[2:]
@@ -198,9 +198,13 @@ def configured(tmp_path: Path, url: str) -> list[str]:
     return ["--config", str(config), "analyst-role"]
 
 
-def test_the_command_prints_the_script_of_the_configured_database(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, configured(tmp_path, "postgresql+asyncpg://crm@db/crm"))
+def test_the_command_prints_the_script_of_the_configured_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In this process it would send the records of all tests that follow to a stream that is closed by then.
+    monkeypatch.setattr(cli, "configure", lambda **_: None)
+    done = CliRunner().invoke(cli.app, configured(tmp_path, "postgresql+asyncpg://crm@db/crm"))
     assert (done.exit_code, done.stdout) == (0, role_script("postgresql://db/crm"))
-    done = CliRunner().invoke(app, configured(tmp_path, f"sqlite+aiosqlite:///{tmp_path}/crm.db"))
+    done = CliRunner().invoke(cli.app, configured(tmp_path, f"sqlite+aiosqlite:///{tmp_path}/crm.db"))
     assert done.exit_code == 1
     assert "SQLite has no roles" in done.stderr

@@ -296,7 +296,7 @@ async def _what_stops_a_relay(settings: KafkaSettings, path: Path) -> str:
         task = asyncio.create_task(Relay(deliveries, log, Metrics(), own, path).run(stopping))
         try:
             await deliveries.append("ww1", edit(1), {})
-            await until(lambda: own.state == kafka.state == "waiting" and own.reason != "starting")
+            await until(lambda: own.state == kafka.state == "waiting" and own.reason != "starting", deadline=30)
         finally:
             stopping.set()
             await task
