@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from sqlalchemy import event
+from structlog.testing import capture_logs
 
 from core.db.engine import Database
 from core.db.tables import customer, customer_follow, pending_read
@@ -101,20 +102,19 @@ async def test_an_app_that_may_not_read_something_else_goes_on_with_customers(
     assert desk.state == ("ok", f"not allowed to read: {api}: 48002")
 
 
-async def test_what_the_app_may_not_read_is_no_fault_and_said_once(
-    desk: Desk, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_what_the_app_may_not_read_is_no_fault_and_said_once(desk: Desk) -> None:
     desk.api.missing["user/get"] = 48002
     async with desk.database.write() as conn:
         now = await desk.database.clock(conn)
         wishes = [Wish("new1"), Wish("new2")]
         await write_wishes(conn, desk.database.dialect, "ww1", wishes, now, "member")
-    await desk.drain()
-    assert desk.state == ("ok", "not allowed to read: user/get: 48002")
-    await desk.later(86400)
-    await desk.drain()
+    with capture_logs() as said:
+        await desk.drain()
+        assert desk.state == ("ok", "not allowed to read: user/get: 48002")
+        await desk.later(86400)
+        await desk.drain()
     assert len(desk.api.asked) == 4
-    assert capsys.readouterr().out.count("read.not_allowed") == 1
+    assert [record["event"] for record in said] == ["read.not_allowed"]
     # The permission has been given, and taken back.
     desk.api.objects["user/get", "new1"] = {"userid": "new1", "name": "Li"}
     await desk.later(86400)
