@@ -129,7 +129,8 @@ async def _target(conn: AsyncConnection, corpid: str, renaming: Row[Any]) -> tup
 
 async def _move_wish(move: Move) -> None:
     """Let the employee be read under the new id, if it was wished under the old one and is not wished under the new."""
-    # In key order, as every writer of wishes takes them.
+    # In key order among themselves. The reader locks other wishes after these, so this may meet a writer of wishes for
+    # the same employee in a deadlock, which one of the two repeats.
     await _lock_wish(move, Aliases.name, move.old)
     if not await _lock_wish(move, MEMBER, move.old):
         return

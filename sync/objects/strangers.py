@@ -1,6 +1,7 @@
 """Employees whom relations name: who has to be read, and whose departure is still to be carried out.
 
 Whoever learns of a relation, from an event or an answer, asks here, as nothing else may ever name the employee.
+The departure of who left is carried out again each time: facts that come late depend on it.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 Everything is real but the network and the time: the simulator's API is called in this process, and one clock that is
 moved by hand is the platform's, the database's and ours. A history is the same whenever it is told again.
+
+Not in them: an id that is given to somebody else, several renamings of one person, and a return of somebody who had
+customers. ``tests/contract/test_aliases.py`` and ``test_departures.py`` are about those.
 """
 
 from __future__ import annotations
