@@ -37,8 +37,8 @@ class Facts:
     def __or__(self, other: Facts) -> Facts:
         """Both together, whatever the order. Two losses in one second: the customer's, which nothing refutes.
 
-        That the employee left says nothing about a relation that had ended before. There alone the order counts: a return
-        told after both stands, until the departure is carried out again (``sync.objects.strangers``).
+        That the employee left says nothing about a relation that had ended before. There alone the order counts: a
+        return told after both stands, until the departure is carried out again (``sync.objects.strangers``).
         """
         add_at = latest(self.add_at, other.add_at)
         losses = [(f.loss_at, f.loss_by == "customer", f.loss_by or "") for f in (self, other) if f.loss_at is not None]
