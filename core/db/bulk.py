@@ -207,8 +207,8 @@ def _given(types: Mapping[str, TypeEngine[Any]]) -> TableValuedAlias:
 
 
 def _encoded(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    # None becomes NULL, in columns of JSON too. Types are PostgreSQL's to check. A moment has to carry its zone: one that
-    # does not is refused on the other databases only, whose tests run the same code.
+    # None becomes NULL, in columns of JSON too. Types are PostgreSQL's to check. A moment has to carry its zone: one
+    # that does not is refused on the other databases only, whose tests run the same code.
     return {"given": msgspec.json.encode(rows).decode()}
 
 
