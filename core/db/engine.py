@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, Inval
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from core.db.bulk import as_dicts
 from core.db.looks import Ask, Looks, Row
 from core.logs import get_logger
 
@@ -157,9 +158,7 @@ class Database:
 
 
 async def _ask(conn: AsyncConnection, sql: str, values: Sequence[Any]) -> list[Row]:
-    result = await conn.exec_driver_sql(sql, tuple(values))
-    names = list(result.keys())
-    return [dict(zip(names, row, strict=True)) for row in result]
+    return as_dicts(await conn.exec_driver_sql(sql, tuple(values)))
 
 
 def as_moment(value: str | datetime) -> datetime:

@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.db.bulk import as_dicts
 from core.db.tables import group_chat, group_chat_member
 from core.db.wishes import CHAT
 from sync.objects.base import Answer, Row, Written, newer
@@ -115,6 +116,6 @@ async def _members(conn: AsyncConnection, corpid: str, chat_ids: Sequence[str]) 
     t = group_chat_member.c
     columns = [t[name] for name in (*_KEY, *_MEMBER_COLUMNS)]
     found: dict[str, _Members] = {}
-    for row in (await conn.execute(select(*columns).where(t.corpid == corpid, t.chat_id.in_(chat_ids)))).mappings():
-        found.setdefault(row["chat_id"], {})[row["chat_id"], row["type"], row["userid"]] = dict(row)
+    for row in as_dicts(await conn.execute(select(*columns).where(t.corpid == corpid, t.chat_id.in_(chat_ids)))):
+        found.setdefault(row["chat_id"], {})[row["chat_id"], row["type"], row["userid"]] = row
     return found

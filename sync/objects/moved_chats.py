@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import and_, or_, select
 
+from core.db.bulk import as_dicts
 from core.db.tables import group_chat, group_chat_member
 from sync.objects.children import ChildChanges
 from sync.objects.moves import Move
@@ -47,7 +48,7 @@ async def _move_members(move: Move, ids: Sequence[str]) -> None:
     both = select(group_chat_member).where(
         *(t.corpid == move.corpid, t.chat_id.in_(ids), t.type == EMPLOYEE, t.userid.in_([move.old, move.new])),
     )
-    rows = [dict(row) for row in (await move.conn.execute(both.order_by(t.chat_id))).mappings()]
+    rows = as_dicts(await move.conn.execute(both.order_by(t.chat_id)))
     there = [row for row in rows if row["userid"] == move.new]
     known = {row["chat_id"] for row in there}
     come = [row | {"userid": move.new} for row in rows if row["chat_id"] not in known]

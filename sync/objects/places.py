@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.db.bulk import as_dicts
 from core.db.tables import employee_department
 from sync.objects.base import Row
 from wecom.directory import Place
@@ -27,6 +28,6 @@ async def read_places(conn: AsyncConnection, corpid: str, userids: Sequence[str]
     t = employee_department.c
     columns = [t[name] for name in ("userid", "department_id", *_COLUMNS)]
     found: dict[str, list[Row]] = {userid: [] for userid in userids}
-    for row in (await conn.execute(select(*columns).where(t.corpid == corpid, t.userid.in_(userids)))).mappings():
-        found[row["userid"]].append(dict(row))
+    for row in as_dicts(await conn.execute(select(*columns).where(t.corpid == corpid, t.userid.in_(userids)))):
+        found[row["userid"]].append(row)
     return found

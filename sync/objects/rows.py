@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import Table, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.db.bulk import put
+from core.db.bulk import as_dicts, put
 from sync.facts import is_later_word
 from sync.history import Version, differs, record
 from sync.objects.base import Cause, Row, gone_since
@@ -48,7 +48,7 @@ async def lock_rows(
         if dialect != "sqlite":
             # On SQLite the transaction is the lock.
             lines = lines.with_for_update()
-        found |= {row[name]: dict(row) for row in (await conn.execute(lines)).mappings()}
+        found |= {row[name]: row for row in as_dicts(await conn.execute(lines))}
         made |= missing
     return found, made
 

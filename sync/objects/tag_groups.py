@@ -12,6 +12,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Table, exists, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.db.bulk import as_dicts
 from core.db.tables import customer_follow_tag, tag, tag_group
 from sync.effects import EVERYTHING, TAG, TAG_GROUP
 from sync.history import differs
@@ -154,7 +155,7 @@ def _blank(table: Table) -> Row:
 
 async def _stand(conn: AsyncConnection, table: Table, corpid: str, which: ColumnElement[bool]) -> dict[str, Row]:
     rows = await conn.execute(select(table).where(table.c.corpid == corpid, which))
-    return {row[id_of(table)]: dict(row) for row in rows.mappings()}
+    return {row[id_of(table)]: row for row in as_dicts(rows)}
 
 
 async def _strangers(conn: AsyncConnection, corpid: str, group_name: str | None) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, LargeBinary, Select, and_, cast, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.db.bulk import put, remove
+from core.db.bulk import as_dicts, put, remove
 from core.db.tables import customer, customer_follow, customer_follow_tag, tag, tag_group
 from sync.history import Version, record
 from sync.objects.base import Cause, Row
@@ -45,7 +45,7 @@ async def sweep(
     free = await _lock(conn, dialect, corpid, wanted)
     mine = stale.where(customer_follow_tag.c.userid.in_(free)).limit(AT_ONCE)
     # Again, now that nobody else writes them.
-    rows = [dict(row) for row in (await conn.execute(mine)).mappings()] if free else []
+    rows = as_dicts(await conn.execute(mine)) if free else []
     await _write(conn, corpid, rows, causes, now)
     return len(found) == AT_ONCE or len(rows) == AT_ONCE or len(free) < len(wanted)
 
