@@ -17,13 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.db.tables import employee_alias, pending_read
 from core.db.wishes import Wish, write_wishes
 from sync.effects import ALIAS, DEPARTURE, MEMBER
-from sync.objects.base import Answer, Cause, Written
+from sync.objects.base import Answer, Cause, Unasked, Written
 from sync.objects.moved_chats import move_chats
 from sync.objects.moved_members import end_sessions, move_departments, move_member, move_tags
 from sync.objects.moved_relations import move_relations
 from sync.objects.moves import Move
 from sync.objects.names import read_links, read_renamed_to, valid_link, write_given
-from wecom.client import WeComClient
 
 ROWS = 500
 """So many are moved in one transaction, about: a relation brings its tags along, and is not torn from them."""
@@ -32,14 +31,10 @@ ROWS = 500
 _STEPS = (move_relations, move_chats, move_member, move_departments, move_tags)
 
 
-class Aliases:
+class Aliases(Unasked):
     """The kind ``alias``; object ids are old userids in lower case. Nothing is asked of the platform."""
 
     name = ALIAS
-
-    async def read(self, client: WeComClient, corpid: str, secret_name: str, object_id: str) -> str:
-        """See ``Kind``. The event has told everything."""
-        return object_id
 
     async def write(
         self, conn: AsyncConnection, dialect: str, corpid: str, answers: Sequence[Answer], now: datetime
@@ -58,8 +53,8 @@ class Aliases:
                 result.unfinished = True
             else:
                 new, result.unfinished = await _move(conn, dialect, corpid, answer, now)
-                busy = new is not None
                 if new is not None:
+                    busy = True
                     # Who left before the last of it was moved: that ends as well. What is left may be another's.
                     result.wishes.append((DEPARTURE, new))
         return done

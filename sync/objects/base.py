@@ -75,6 +75,14 @@ class Kind(Protocol):
         ...
 
 
+class Unasked:
+    """The reading of kinds of which the platform is not asked: what the events told is all that has to be done."""
+
+    async def read(self, client: WeComClient, corpid: str, secret_name: str, object_id: str) -> str:
+        """See ``Kind``."""
+        return object_id
+
+
 def newer(fetched_at: datetime, stands: datetime | None) -> bool:
     """Whether an answer may overwrite what another one brought."""
     return stands is None or fetched_at > stands

@@ -14,21 +14,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.db.tables import customer_follow, employee
 from sync.effects import DEPARTURE
 from sync.facts import LEFT, Facts
-from sync.objects.base import Answer, Cause, Written
+from sync.objects.base import Answer, Cause, Unasked, Written
 from sync.objects.customers import write_facts
 from sync.objects.names import resolve
 from sync.objects.rows import AT_ONCE
-from wecom.client import WeComClient
 
 
-class Departures:
+class Departures(Unasked):
     """The kind ``departure``; object ids are userids in lower case. Nothing is asked of the platform."""
 
     name = DEPARTURE
-
-    async def read(self, client: WeComClient, corpid: str, secret_name: str, object_id: str) -> str:
-        """See ``Kind``. The event has told everything."""
-        return object_id
 
     async def write(
         self, conn: AsyncConnection, dialect: str, corpid: str, answers: Sequence[Answer], now: datetime
