@@ -19,9 +19,6 @@ from core.db.bulk import for_each, lists, put
 from core.db.tables import employee, employee_alias
 from sync.effects import Alias
 
-# Ids per statement: every database has a limit of parameters.
-_AT_ONCE = 500
-
 TODAY = datetime.max.replace(tzinfo=UTC)
 """In place of a moment: what an id means now."""
 
@@ -126,14 +123,16 @@ async def write_aliases(
 
 async def read_renamed_to(conn: AsyncConnection, corpid: str, userids: Sequence[str]) -> set[Said]:
     """When somebody was renamed to one of these ids."""
+    dialect = conn.dialect.name
+    rows = await conn.execute(_renamed_to(dialect), lists(dialect, new_userid=userids) | {"corpid": corpid})
+    return {(row.new_userid, row.happened_at) for row in rows}
+
+
+@cache
+def _renamed_to(dialect: str) -> Select[Any]:
     t = employee_alias.c
-    found: set[Said] = set()
-    for begin in range(0, len(userids), _AT_ONCE):
-        rows = select(t.new_userid, t.happened_at).where(
-            t.corpid == corpid, t.new_userid.in_(userids[begin : begin + _AT_ONCE])
-        )
-        found |= {(row.new_userid, row.happened_at) for row in await conn.execute(rows)}
-    return found
+    renamings = select(t.new_userid, t.happened_at).where(t.corpid == bindparam("corpid"))
+    return for_each(dialect, renamings, [t.new_userid])
 
 
 async def write_given(conn: AsyncConnection, corpid: str, given: Iterable[Said]) -> None:
