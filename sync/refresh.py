@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from core.db.engine import Database, is_transient
+from core.db.engine import Database, is_transient, name_of
 from core.db.wishes import CUSTOMER
 from core.health import Component
 from core.logs import get_logger
@@ -126,7 +126,7 @@ class CorpRefresher:
                 delay = 0.0
             except Exception as error:
                 delay = min(60.0, delay * 2 or 1.0)
-                name = type(error).__name__
+                name = name_of(error)
                 if is_transient(error):
                     self._health.waiting(f"database: {name}")
                     _log.warning("refresh.waits", corpid=self._corpid, error=name)
