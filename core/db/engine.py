@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, event, literal_column, make_url, text
+from sqlalchemy import ColumnElement, Connection, Engine, event, literal_column, make_url, select, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -43,9 +43,9 @@ T = TypeVar("T")
 
 _CLOCKS = {
     # Not now() or CURRENT_TIMESTAMP: those stand still inside a transaction, or have whole seconds.
-    "postgresql": "SELECT clock_timestamp()",
-    "mysql": "SELECT UTC_TIMESTAMP(6)",
-    "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
+    "postgresql": "clock_timestamp()",
+    "mysql": "UTC_TIMESTAMP(6)",
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now')",
 }
 
 # SQLSTATE classes and codes after which the same transaction may succeed: connection lost, serialization,
@@ -62,7 +62,6 @@ _PASSING_MYSQL = frozenset(
 )
 # SQLite's primary codes: busy, locked, I/O error, disk full, file can't be opened, locking protocol.
 _PASSING_SQLITE = frozenset({5, 6, 10, 13, 14, 15})
-
 
 _LOCK_NOT_AVAILABLE = "55P03"
 _APPLICATION = "wecom-crm"
@@ -144,11 +143,11 @@ class Database:
 
     async def clock(self, conn: AsyncConnection) -> datetime:
         """The database's clock now, not at the transaction's start: the one clock that all processes share."""
-        return as_moment((await conn.execute(text(_CLOCKS[self.dialect]))).scalar_one())
+        return as_moment((await conn.execute(select(self.clock_column()))).scalar_one())
 
     def clock_column(self) -> ColumnElement[Any]:
         """The same as a column of a query, whose value is for ``as_moment``."""
-        return literal_column(_CLOCKS[self.dialect].removeprefix("SELECT "))
+        return literal_column(_CLOCKS[self.dialect])
 
     async def close(self) -> None:
         """Let go of every connection."""

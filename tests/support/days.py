@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, String, bindparam, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.credentials import CredentialStore
 from core.db.engine import Database
@@ -140,15 +139,12 @@ class SimulatedDatabase(Database):
         self._time = time
         self._told = 0
 
-    async def clock(self, conn: AsyncConnection) -> datetime:
-        return self._moment()
-
     def clock_column(self) -> ColumnElement[Any]:
-        return bindparam("moment", callable_=lambda: self._moment().isoformat(), type_=String, unique=True)
+        return bindparam("moment", callable_=self._moment, type_=String, unique=True)
 
-    def _moment(self) -> datetime:
+    def _moment(self) -> str:
         self._told += 1
-        return datetime.fromtimestamp(int(self._time.now), UTC) + timedelta(microseconds=self._told)
+        return (datetime.fromtimestamp(int(self._time.now), UTC) + timedelta(microseconds=self._told)).isoformat()
 
 
 @asynccontextmanager

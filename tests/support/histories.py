@@ -18,7 +18,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, String, bindparam, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db.engine import Database
 from core.db.tables import pending_read
@@ -132,7 +131,6 @@ class Histories:
         self.world.object_observers.append(self._visibility)
         self._client = WorldClient(Api(self.world, self._faults, self._visibility), self.world)
         self._database = database
-        database.clock = self._moment  # type: ignore[method-assign]
         database.clock_column = self._moment_column  # type: ignore[method-assign]
         metrics, health = Metrics(), Health()
         self._applier = Applier(
@@ -291,11 +289,8 @@ class Histories:
             while not await refresher._round(stopping):
                 pass
 
-    async def _moment(self, _conn: AsyncConnection) -> datetime:
-        return datetime.fromtimestamp(self._clock.measured(), UTC)
-
     def _moment_column(self) -> ColumnElement[Any]:
-        """The same where it is asked for along with rows, whenever that is asked."""
+        """The moment of the world's clock, whenever the database is asked for its own."""
 
         def told() -> str:
             return datetime.fromtimestamp(self._clock.measured(), UTC).isoformat()
