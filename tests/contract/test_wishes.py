@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from core.db.engine import Database
 from core.db.tables import pending_read
@@ -93,3 +93,18 @@ async def test_what_comes_next_is_written_for_each(database: Database) -> None:
         "wmB": ("unseen", now + 3 * SECOND, 2, "not listed", None, 0, None),
         "wmWished": ("first", due_at, 0, None, None, 2, None),
     }
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql", "mariadb"])  # SQLite has one writer at a time
+async def test_what_is_wished_for_behind_it_is_locked_along(database: Database) -> None:
+    """All at once and in key order: wishes that were locked one after the other would meet those of apply."""
+    await wish(database, "lisi", "wangwu", kind="departure")
+    await wish(database, "lisi", kind="member")
+    async with database.write() as conn:
+        now = await database.clock(conn)
+        (mine,) = [one for one in await claim(conn, database.dialect, "ww1", "me", 100, now) if one.kind == "member"]
+    async with database.write() as conn:
+        await settle(conn, "ww1", {mine: None}, "me", [("departure", "lisi")])
+        async with database.write() as other:
+            free = await other.execute(select(pending_read.c.object_id).with_for_update(skip_locked=True))
+            assert list(free.scalars()) == ["wangwu"]

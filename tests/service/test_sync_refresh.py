@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from core.db.tables import customer, customer_follow, pending_read
 from core.db.wishes import SPACING
+from sync import refresh
 from sync.pending import CONFIRM_AFTER, RECHECK, UNSEEN_LADDER
 from sync.refresh import AT_ONCE, MOST_AT_ONCE, SLOW
 from tests.support.crm import rows
@@ -85,6 +86,32 @@ async def test_a_customer_asked_for_while_being_read_is_read_again(desk: Desk) -
     await desk.later(2)
     await desk.drain()
     assert len(desk.api.reads) == 2
+
+
+async def test_while_events_wait_in_line_what_they_named_is_not_read(desk: Desk) -> None:
+    behind = True
+    desk.refresher._behind = lambda: behind
+    desk.api.show("wmA", follower())
+    await desk.want("wmA", more_to_come=True)
+    await desk.drain()
+    assert desk.api.reads == []
+    behind = False
+    await desk.drain()
+    assert desk.api.read_of() == ["wmA"]
+
+
+async def test_who_is_in_a_hurry_does_not_wait_for_the_next_round(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refresh, "GATHER", 60.0)
+    for name in ("wmA", "wmB"):
+        desk.api.show(name, follower())
+    await desk.want("wmA")
+    running = asyncio.create_task(desk.refresher.run(desk.stopping))
+    await until(lambda: desk.api.read_of() == ["wmA"])
+    await desk.want("wmB")
+    desk.refresher.wake(hurry=True)
+    await until(lambda: desk.api.read_of() == ["wmA", "wmB"])
+    desk.stopping.set()
+    await asyncio.wait_for(running, 2)
 
 
 @pytest.mark.parametrize("visible", [True, False], ids=["left out", "84061"])

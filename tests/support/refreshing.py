@@ -50,7 +50,7 @@ class Desk:
         self.health = health
         self.stopping = asyncio.Event()
 
-    async def want(self, *userids: str, times: int = 1, **more: Any) -> None:
+    async def want(self, *userids: str, times: int = 1, more_to_come: bool = False, **more: Any) -> None:
         """Events named these customers, and not for the first time."""
         effects = [
             Effect(True, userid, wishes=((CUSTOMER, userid),), **more) for userid in userids for _ in range(times)
@@ -59,7 +59,7 @@ class Desk:
             now = await self.database.clock(conn)
             known = [{"corpid": "ww1", "userid": userid, "first_seen_at": now} for userid in sorted(set(userids))]
             await put(conn, customer, known)
-            await want(conn, self.database.dialect, "ww1", effects, now)
+            await want(conn, self.database.dialect, "ww1", effects, now, more_to_come=more_to_come)
 
     async def added(self, member: str = "zhangsan", userid: str = "wmA") -> None:
         """An add event."""
